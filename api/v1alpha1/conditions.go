@@ -1,0 +1,144 @@
+package v1alpha1
+
+// Condition types. All are positive and always present; Reconciling and
+// Stalled follow the kstatus convention and are present only while true.
+const (
+	// ConditionAccepted is True when the spec is valid and this profile is the one in force.
+	ConditionAccepted = "Accepted"
+	// ConditionResolvedRefs is True when everything that the profile names exists.
+	ConditionResolvedRefs = "ResolvedRefs"
+	// ConditionProgrammed is True when everything desired is in the cluster
+	// and, where the mesh reports it, accepted by the mesh.
+	ConditionProgrammed = "Programmed"
+	// ConditionInSync is True when no drift is open.
+	ConditionInSync = "InSync"
+	// ConditionMutualTLSEnforced is True when the effective mutual TLS mode of
+	// every workload is at least what is declared.
+	ConditionMutualTLSEnforced = "MutualTLSEnforced"
+	// ConditionAuthorizationEnforced is True when the effective authorization
+	// of every workload is at least what is declared.
+	ConditionAuthorizationEnforced = "AuthorizationEnforced"
+	// ConditionEgressEnforced is True when the effective egress restriction of
+	// every workload is at least what is declared.
+	ConditionEgressEnforced = "EgressEnforced"
+	// ConditionCompliant is True when no finding of severity High or above is
+	// open without an exception. Ready does not depend on it.
+	ConditionCompliant = "Compliant"
+	// ConditionReady is True when Accepted, ResolvedRefs, Programmed and InSync
+	// are True and no rule is Looser or Unsupported.
+	ConditionReady = "Ready"
+	// ConditionReconciling is present and True while the operator still works towards the spec.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is present and True while a person has to act.
+	ConditionStalled = "Stalled"
+)
+
+// Reasons of Accepted.
+const (
+	// ReasonAccepted: the spec is valid and in force.
+	ReasonAccepted = "Accepted"
+	// ReasonInvalid: the spec says something that admission could not refuse and that can't be used.
+	ReasonInvalid = "Invalid"
+	// ReasonSuperseded: an older profile of the namespace is in force.
+	ReasonSuperseded = "Superseded"
+	// ReasonUnsupportedMesh: the namespace's mesh or data plane is one that this version can't program.
+	ReasonUnsupportedMesh = "UnsupportedMesh"
+	// ReasonNotImplemented: this version stores the object and does not act on it.
+	ReasonNotImplemented = "NotImplemented"
+)
+
+// Reasons of ResolvedRefs.
+const (
+	// ReasonResolved: everything named exists.
+	ReasonResolved = "Resolved"
+	// ReasonPeerNotFound: a rule names a peer that no baseline declares.
+	ReasonPeerNotFound = "PeerNotFound"
+	// ReasonNamespaceNotFound: a rule names a namespace that does not exist.
+	ReasonNamespaceNotFound = "NamespaceNotFound"
+	// ReasonServiceAccountNotFound: a rule names a service account that does not exist.
+	ReasonServiceAccountNotFound = "ServiceAccountNotFound"
+	// ReasonServiceNotFound: an egress rule names a service that does not exist.
+	ReasonServiceNotFound = "ServiceNotFound"
+	// ReasonProviderNotFound: a rule names a JWT provider that the profile does not declare.
+	ReasonProviderNotFound = "ProviderNotFound"
+	// ReasonEgressGatewayNotFound: egress through a gateway is asked for and no baseline declares one.
+	ReasonEgressGatewayNotFound = "EgressGatewayNotFound"
+)
+
+// Reasons of Programmed.
+const (
+	// ReasonProgrammed: everything desired is in the cluster.
+	ReasonProgrammed = "Programmed"
+	// ReasonApplying: writing goes on.
+	ReasonApplying = "Applying"
+	// ReasonMeshCRDsMissing: kinds of the mesh that the profile needs are not served by the API server.
+	ReasonMeshCRDsMissing = "MeshCRDsMissing"
+	// ReasonConflict: an object with one of the operator's names exists and belongs to somebody else.
+	ReasonConflict = "Conflict"
+	// ReasonRejected: the API server, an admission policy or the mesh refused an object.
+	ReasonRejected = "Rejected"
+	// ReasonApplyFailed: writing failed and is tried again.
+	ReasonApplyFailed = "ApplyFailed"
+	// ReasonRefsUnresolved: the profile can't be compiled; the last good posture stays in force.
+	ReasonRefsUnresolved = "RefsUnresolved"
+	// ReasonNotAccepted: the profile is not the one in force, so nothing is written for it.
+	ReasonNotAccepted = "NotAccepted"
+	// ReasonAudit: the mode is Audit, so nothing is to be written, and nothing of ours is in the cluster.
+	ReasonAudit = "Audit"
+	// ReasonPaused: the annotation meshsecurity.io/paused stops all writes.
+	ReasonPaused = "Paused"
+	// ReasonTerminating: the namespace or the profile is being deleted.
+	ReasonTerminating = "Terminating"
+)
+
+// Reasons of InSync.
+const (
+	// ReasonInSync: what is in the cluster is what was written.
+	ReasonInSync = "InSync"
+	// ReasonDriftDetected: somebody changed what is managed, and it is left so by drift.policy Report.
+	ReasonDriftDetected = "DriftDetected"
+	// ReasonDriftNotCorrected: somebody changed what is managed, and correcting it failed.
+	ReasonDriftNotCorrected = "DriftNotCorrected"
+)
+
+// Reasons of MutualTLSEnforced, AuthorizationEnforced and EgressEnforced.
+const (
+	// ReasonEnforced: evidence for every workload.
+	ReasonEnforced = "Enforced"
+	// ReasonDryRun: the mode is DryRun; nothing is denied.
+	ReasonDryRun = "DryRun"
+	// ReasonNotDeclared: the profile does not declare this area.
+	ReasonNotDeclared = "NotDeclared"
+	// ReasonNotProgrammed: what would enforce it is not in the cluster as it should be.
+	ReasonNotProgrammed = "NotProgrammed"
+	// ReasonBypassDetected: workloads are not in the mesh, or are excluded from it.
+	ReasonBypassDetected = "BypassDetected"
+	// ReasonForeignPolicies: policies of somebody else apply to the namespace's workloads and may change what is in force.
+	ReasonForeignPolicies = "ForeignPolicies"
+	// ReasonAssuranceNotMet: the declared assurance is not reached.
+	ReasonAssuranceNotMet = "AssuranceNotMet"
+	// ReasonRulesNotEnforced: a rule of this area has a verdict weaker than what is declared.
+	ReasonRulesNotEnforced = "RulesNotEnforced"
+	// ReasonMeshNotObserved: no control plane of the mesh was found, so nothing shows that the configuration is acted upon.
+	ReasonMeshNotObserved = "MeshNotObserved"
+	// ReasonNoWorkloads: the namespace runs nothing that could be protected.
+	ReasonNoWorkloads = "NoWorkloads"
+)
+
+// Reasons of Compliant.
+const (
+	// ReasonNoFindings: the audit found nothing of severity High or above.
+	ReasonNoFindings = "NoFindings"
+	// ReasonFindingsOpen: findings of severity High or above are open.
+	ReasonFindingsOpen = "FindingsOpen"
+	// ReasonNotEvaluated: the posture audit was not run.
+	ReasonNotEvaluated = "NotEvaluated"
+)
+
+// Reasons of Ready besides those of the condition that fails first.
+const (
+	// ReasonReady: everything that Ready depends on is True.
+	ReasonReady = "Ready"
+	// ReasonRulesLooser: a rule's verdict is Looser or Unsupported.
+	ReasonRulesLooser = "RulesLooser"
+)

@@ -1,0 +1,194 @@
+package facts
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+)
+
+// Facts is what was observed for one namespace.
+type Facts struct {
+	Namespace Namespace
+	Mesh      Mesh
+	Network   Network
+	// Pods of the namespace that have not ended, sorted by name.
+	Pods []Pod
+	// Services of the namespace, and those elsewhere that the profile names.
+	Services map[types.NamespacedName]Service
+	// Namespaces that the profile names and that exist.
+	Namespaces map[string]bool
+	// ServiceAccounts that the profile names and that exist.
+	ServiceAccounts map[types.NamespacedName]bool
+}
+
+// Namespace is the namespace that a posture is for.
+type Namespace struct {
+	Name        string
+	Labels      map[string]string
+	Terminating bool
+}
+
+// Mesh is the service mesh that carries the namespace's traffic.
+type Mesh struct {
+	Provider  v1alpha1.MeshProvider
+	DataPlane v1alpha1.DataPlane
+	// Observed is true when the mesh's control plane or its configuration was
+	// seen in the cluster. Without it nothing shows that what is written is acted upon.
+	Observed bool
+	Revision string
+	// Version of the control plane; empty where it can't be told.
+	Version string
+	// RootNamespace holds the mesh-wide policies; istio-system where it can't be told.
+	RootNamespace string
+	// ConfigRead is true when the mesh configuration was found and understood;
+	// the fields below it hold Istio's defaults otherwise.
+	ConfigRead bool
+	// TrustDomain of the mesh's identities.
+	TrustDomain string
+	// ForeignTrust is true when the mesh accepts identities of trust domains
+	// besides its own: aliases or additional certificate authorities.
+	ForeignTrust bool
+	// AccessLogProviders are the mesh's default access log providers.
+	AccessLogProviders []string
+	// ProviderHosts are NAMESPACE/HOST of services that proxies call for
+	// authorization, tracing or logging, by the mesh configuration.
+	ProviderHosts []string
+	// RootMutualTLS is the mode of the mesh-wide PeerAuthentication: STRICT,
+	// PERMISSIVE, DISABLE, or empty where there is none.
+	RootMutualTLS string
+	// ClusterDomain is the DNS domain of services, mostly cluster.local.
+	ClusterDomain string
+	// MissingKinds are kinds of the mesh that the API server does not serve, as GROUP/KIND.
+	MissingKinds []string
+}
+
+// Tristate is yes, no or unknown; the zero value is unknown.
+type Tristate string
+
+// The values of a Tristate.
+const (
+	Unknown Tristate = ""
+	Yes     Tristate = "Yes"
+	No      Tristate = "No"
+)
+
+// Network is what is known of the cluster's network.
+type Network struct {
+	// PolicyEnforced says whether the cluster's network enforces NetworkPolicy.
+	PolicyEnforced Tristate
+	// ClusterCIDRs are the address ranges that count as inside the cluster's
+	// network, for rules that open everything outside of it.
+	ClusterCIDRs []string
+	// DNS selects the pods that resolve names.
+	DNS DNS
+}
+
+// DNS selects the pods that resolve names for the cluster.
+type DNS struct {
+	Namespace string
+	PodLabels map[string]string
+}
+
+// Pod is what matters of a pod.
+type Pod struct {
+	Name           string
+	Labels         map[string]string
+	ServiceAccount string
+	// Owner is the controller's kind and name, a Deployment rather than its
+	// ReplicaSet; the pod itself where it has none.
+	Owner Owner
+	Ports []ContainerPort
+	// Sidecar is true when the pod runs the mesh's proxy container.
+	Sidecar bool
+	// ProxyVersion is the tag of the proxy's image; empty where it has none.
+	ProxyVersion string
+	// Ambient is true when the node redirects the pod's traffic to ztunnel.
+	Ambient bool
+	// Bypass lists, in words, settings of the pod by which traffic evades the
+	// mesh: host network, injection turned off, ports or addresses excluded.
+	Bypass []string
+}
+
+// Owner is the controller of a pod.
+type Owner struct{ Kind, Name string }
+
+// String is KIND/NAME.
+func (o Owner) String() string { return o.Kind + "/" + o.Name }
+
+// ContainerPort is a declared port of a container.
+type ContainerPort struct {
+	Name   string
+	Number int32
+}
+
+// Service is what matters of a service.
+type Service struct {
+	Namespace, Name string
+	Selector        map[string]string
+	// External is true for a service of type ExternalName.
+	External bool
+	Ports    []ServicePort
+}
+
+// ServicePort is a port of a service.
+type ServicePort struct {
+	Name, AppProtocol string
+	// Protocol is TCP, UDP or SCTP.
+	Protocol string
+	Port     int32
+	Target   intstr.IntOrString
+}
+
+// Enrolled says whether the mesh's data plane carries the pod's traffic.
+func (p Pod) Enrolled(plane v1alpha1.DataPlane) bool {
+	if plane == v1alpha1.DataPlaneAmbient {
+		return p.Ambient
+	}
+	return p.Sidecar
+}
+
+// Matches says whether labels have every one of the selector's.
+func Matches(selector, labels map[string]string) bool {
+	for k, v := range selector {
+		if have, ok := labels[k]; !ok || have != v {
+			return false
+		}
+	}
+	return true
+}
+
+// Overlap says whether some pod could match both selectors: they do unless
+// they ask for different values of one label.
+func Overlap(a, b map[string]string) bool {
+	for k, v := range a {
+		if w, ok := b[k]; ok && w != v {
+			return false
+		}
+	}
+	return true
+}
+
+// Select returns the pods that match the selector; an empty one matches all.
+func (f Facts) Select(selector map[string]string) []Pod {
+	var out []Pod
+	for _, p := range f.Pods {
+		if Matches(selector, p.Labels) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// SelectorKey is a canonical text of a selector, equal for equal selectors.
+func SelectorKey(selector map[string]string) string {
+	var b strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(selector)) {
+		b.WriteString(k + "=" + selector[k] + ",")
+	}
+	return b.String()
+}

@@ -1,0 +1,37 @@
+package facts
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+)
+
+// Object is an object of the cluster, or one that is to be in it.
+type Object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// Observed is everything that one reconciliation of a namespace looks at. Its
+// objects are the cache's own: they must not be changed.
+type Observed struct {
+	Facts Facts
+	// Profiles of the namespace, the one in force first: the oldest that is
+	// not being deleted, then the first by name.
+	Profiles []*v1alpha1.MeshSecurityProfile
+	// Live are the objects of managed kinds in the namespace, whoever they belong to.
+	Live []Object
+	// Influences are objects that can change what is in force here and that are
+	// not of a managed kind, or not in this namespace.
+	Influences []Influence
+}
+
+// Influence is an object, known by name alone, that can change what is in force.
+type Influence struct {
+	Kind, Namespace, Name string
+	// Areas that it can change.
+	Areas []v1alpha1.Area
+	// What it can do, in words.
+	What string
+}

@@ -1,0 +1,110 @@
+package posture
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+)
+
+// Posture is what is to hold in a namespace.
+type Posture struct {
+	Namespace string
+	Owner     Owner
+	Mode      v1alpha1.EnforcementMode
+	// MutualTLS, Authorization and Egress are nil where nothing is declared.
+	MutualTLS     *MutualTLS
+	Authorization *Authorization
+	Egress        *Egress
+	// AccessLog is empty where nothing is declared.
+	AccessLog      v1alpha1.AccessLog
+	DriftPolicy    v1alpha1.DriftPolicy
+	Guard          v1alpha1.Guard
+	DeletionPolicy v1alpha1.DeletionPolicy
+	// Origins of values that the profile itself does not give, sorted by field.
+	Origins []v1alpha1.Origin
+	// Expired are port overrides whose time is over; they are not in MutualTLS.
+	Expired []Override
+	// NextChange is when the posture changes by itself, as an override
+	// expires; nil where it does not.
+	NextChange *time.Time
+}
+
+// Owner is the object that a posture's resources belong to.
+type Owner struct {
+	Kind, Name string
+	UID        types.UID
+}
+
+// MutualTLS is what workloads accept from their callers.
+type MutualTLS struct {
+	Mode      v1alpha1.MutualTLSMode
+	Overrides []Override
+}
+
+// Override accepts less than the mode on one port of some workloads.
+type Override struct {
+	Name     string
+	Selector map[string]string
+	Port     int32
+	Mode     v1alpha1.PortMode
+	Expires  *time.Time
+}
+
+// Authorization is who may call the namespace's workloads.
+type Authorization struct {
+	Default   v1alpha1.DefaultAction
+	Providers []v1alpha1.JWTProvider
+	// Rules in the order in which they are declared.
+	Rules []Rule
+}
+
+// Rule says who may, or may not, call what.
+type Rule struct {
+	Name   string
+	Action v1alpha1.RuleAction
+	// Selector of the called workloads; empty for all.
+	Selector map[string]string
+	From     Callers
+	// To is empty for every port and request.
+	To  []v1alpha1.Operation
+	JWT *v1alpha1.JWTRequirement
+}
+
+// Callers is the union of a rule's from entries, with peers and entities resolved.
+type Callers struct {
+	// ServiceAccounts, sorted and unique.
+	ServiceAccounts []types.NamespacedName
+	// Namespaces, sorted and unique; the entity SameNamespace is the own one.
+	Namespaces []string
+	// AnyAuthenticated is every caller with a mesh identity.
+	AnyAuthenticated bool
+	// Anyone is every caller; it makes the others meaningless.
+	Anyone   bool
+	IPBlocks []v1alpha1.IPBlock
+}
+
+// ByIdentity says whether some of the callers are recognised by a mesh identity.
+func (c Callers) ByIdentity() bool {
+	return !c.Anyone && (len(c.ServiceAccounts) > 0 || len(c.Namespaces) > 0 || c.AnyAuthenticated)
+}
+
+// Egress is where the namespace's workloads may go.
+type Egress struct {
+	Default   v1alpha1.DefaultAction
+	Assurance v1alpha1.EgressAssurance
+	// Rules in the order in which they are declared.
+	Rules []EgressRule
+}
+
+// EgressRule says where workloads may go.
+type EgressRule struct {
+	Name string
+	// Selector of the workloads that may go there; empty for all.
+	Selector map[string]string
+	// To has the namespace of every service filled in.
+	To []v1alpha1.EgressTarget
+	// Via is empty where the rule leaves it to the assurance.
+	Via v1alpha1.EgressVia
+}

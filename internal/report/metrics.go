@@ -1,0 +1,80 @@
+package report
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+)
+
+var (
+	driftTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "meshsec_drift_total",
+		Help: "Changes that somebody else made to managed objects, by kind, effect on the posture, and what became of them.",
+	}, []string{"kind", "effect", "resolution"})
+
+	writesTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "meshsec_writes_total",
+		Help: "Writes of managed objects, by kind, verb (create, replace, delete) and result (done, rejected, failed).",
+	}, []string{"kind", "verb", "result"})
+
+	profileCondition = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "meshsec_profile_condition",
+		Help: "1 for the status that a condition of the profile in force in a namespace has, 0 for the others.",
+	}, []string{"namespace", "condition", "status"})
+
+	profilePaused = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "meshsec_profile_paused",
+		Help: "1 while the annotation meshsecurity.io/paused stops all writes for a namespace's profile.",
+	}, []string{"namespace"})
+)
+
+func init() { //nolint:gochecknoinits // the way in which controller-runtime collects metrics
+	metrics.Registry.MustRegister(driftTotal, writesTotal, profileCondition, profilePaused)
+}
+
+// Drift counts a change by somebody else.
+func Drift(kind string, r v1alpha1.DriftRecord) {
+	driftTotal.WithLabelValues(kind, string(r.Effect), string(r.Resolution)).Inc()
+}
+
+// Write counts a write.
+func Write(kind, verb, result string) { writesTotal.WithLabelValues(kind, verb, result).Inc() }
+
+// conditionsShown are the conditions that have a metric.
+var conditionsShown = []string{
+	v1alpha1.ConditionReady, v1alpha1.ConditionInSync, v1alpha1.ConditionProgrammed, v1alpha1.ConditionCompliant,
+	v1alpha1.ConditionMutualTLSEnforced, v1alpha1.ConditionAuthorizationEnforced, v1alpha1.ConditionEgressEnforced,
+}
+
+// Profile shows the state of a namespace's profile.
+func Profile(namespace string, conditions []metav1.Condition, paused bool) {
+	for _, kind := range conditionsShown {
+		have := metav1.ConditionUnknown
+		for _, c := range conditions {
+			if c.Type == kind {
+				have = c.Status
+			}
+		}
+		for _, s := range []metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionFalse, metav1.ConditionUnknown} {
+			v := 0.0
+			if s == have {
+				v = 1
+			}
+			profileCondition.WithLabelValues(namespace, kind, string(s)).Set(v)
+		}
+	}
+	v := 0.0
+	if paused {
+		v = 1
+	}
+	profilePaused.WithLabelValues(namespace).Set(v)
+}
+
+// Forget drops what is shown of a namespace that has no profile any more.
+func Forget(namespace string) {
+	profileCondition.DeletePartialMatch(prometheus.Labels{"namespace": namespace})
+	profilePaused.DeletePartialMatch(prometheus.Labels{"namespace": namespace})
+}

@@ -1,0 +1,249 @@
+package snapshot
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	securityv1beta1 "istio.io/api/security/v1beta1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+)
+
+// Labels and annotations by which a namespace joins a mesh.
+const (
+	istioInjection = "istio-injection"
+	istioRevision  = "istio.io/rev"
+	linkerdInject  = "linkerd.io/inject"
+	defaultRev     = "default"
+)
+
+// mesh reads what carries the namespace's traffic: what the profile says, else
+// what the namespace's labels say.
+func (r *Reader) mesh(ctx context.Context, ns *corev1.Namespace, declared *v1alpha1.MeshReference) (facts.Mesh, error) {
+	m := facts.Mesh{
+		Provider: v1alpha1.ProviderIstio, DataPlane: v1alpha1.DataPlaneSidecar,
+		RootNamespace: r.MeshNamespace, TrustDomain: "cluster.local", ClusterDomain: r.ClusterDomain,
+	}
+	switch {
+	case ns.Labels[dataPlaneMode] == "ambient":
+		m.DataPlane = v1alpha1.DataPlaneAmbient
+	case ns.Annotations[linkerdInject] == "enabled" && ns.Labels[istioInjection] == "" && ns.Labels[istioRevision] == "":
+		m.Provider, m.DataPlane = v1alpha1.ProviderLinkerd, ""
+	}
+	if declared != nil {
+		switch {
+		case declared.Provider == v1alpha1.ProviderLinkerd:
+			m.Provider, m.DataPlane = v1alpha1.ProviderLinkerd, ""
+		case m.Provider == v1alpha1.ProviderLinkerd:
+			m.DataPlane = v1alpha1.DataPlaneSidecar
+		}
+		m.Provider = declared.Provider
+		m.DataPlane = cmp.Or(declared.DataPlane, m.DataPlane)
+	}
+	if m.Provider != v1alpha1.ProviderIstio {
+		return m, nil
+	}
+	for _, k := range mesh.ManagedKinds() {
+		if k.Custom && !r.Served(k.GVK) {
+			m.MissingKinds = append(m.MissingKinds, k.GVK.GroupKind().String())
+		}
+	}
+	return m, errors.Join(r.controlPlane(ctx, ns, &m), r.rootMutualTLS(ctx, &m))
+}
+
+// controlPlane finds istiod and the mesh configuration of the namespace's
+// revision. A revision tag is not a name of either: where only one istiod
+// runs, it is that one.
+func (r *Reader) controlPlane(ctx context.Context, ns *corev1.Namespace, m *facts.Mesh) error {
+	m.Revision = cmp.Or(ns.Labels[istioRevision], defaultRev)
+	var list appsv1.DeploymentList
+	if err := r.Client.List(ctx, &list, client.InNamespace(r.MeshNamespace), client.MatchingLabels{"app": "istiod"}, noCopy); err != nil {
+		return fmt.Errorf("list istiod deployments: %w", err)
+	}
+	istiod := slices.IndexFunc(list.Items, func(d appsv1.Deployment) bool { return cmp.Or(d.Labels[istioRevision], defaultRev) == m.Revision })
+	if istiod < 0 && len(list.Items) == 1 {
+		istiod = 0
+		m.Revision = cmp.Or(list.Items[0].Labels[istioRevision], defaultRev)
+	}
+	if istiod >= 0 {
+		d := list.Items[istiod]
+		m.Observed = d.Status.AvailableReplicas > 0
+		for _, c := range d.Spec.Template.Spec.Containers {
+			if c.Name == "discovery" {
+				m.Version = imageTag(c.Image)
+			}
+		}
+	}
+
+	name := "istio"
+	if m.Revision != defaultRev {
+		name += "-" + m.Revision
+	}
+	var cm corev1.ConfigMap
+	found, err := r.get(ctx, types.NamespacedName{Namespace: r.MeshNamespace, Name: name}, &cm)
+	if err != nil || !found {
+		return err
+	}
+	// istiod may run outside of the cluster: then its configuration alone shows that there is one.
+	if istiod < 0 {
+		m.Observed = true
+	}
+	readMeshConfig(cm.Data["mesh"], m)
+	return nil
+}
+
+// meshConfig is the part of Istio's MeshConfig (istio.io/api/mesh/v1alpha1)
+// that decides what policies mean.
+type meshConfig struct {
+	RootNamespace      string           `json:"rootNamespace"`
+	TrustDomain        string           `json:"trustDomain"`
+	TrustDomainAliases []string         `json:"trustDomainAliases"`
+	CACertificates     []map[string]any `json:"caCertificates"`
+	DefaultProviders   struct {
+		AccessLogging []string `json:"accessLogging"`
+	} `json:"defaultProviders"`
+	ExtensionProviders []map[string]any `json:"extensionProviders"`
+}
+
+// readMeshConfig fills in what the mesh configuration says. One that can't be
+// read leaves ConfigRead false: what it would have said is unknown.
+func readMeshConfig(text string, m *facts.Mesh) {
+	var c meshConfig
+	if err := yaml.Unmarshal([]byte(text), &c); err != nil {
+		return
+	}
+	m.ConfigRead = true
+	m.RootNamespace = cmp.Or(c.RootNamespace, m.RootNamespace)
+	m.TrustDomain = cmp.Or(c.TrustDomain, m.TrustDomain)
+	m.ForeignTrust = len(c.TrustDomainAliases) > 0 || len(c.CACertificates) > 0
+	m.AccessLogProviders = c.DefaultProviders.AccessLogging
+	for _, p := range c.ExtensionProviders {
+		for _, settings := range p {
+			s, ok := settings.(map[string]any)
+			if !ok {
+				continue
+			}
+			if host, ok := s["service"].(string); ok {
+				m.ProviderHosts = append(m.ProviderHosts, providerHost(host, m.ClusterDomain))
+			}
+		}
+	}
+	m.ProviderHosts = slices.DeleteFunc(m.ProviderHosts, func(h string) bool { return h == "" })
+	slices.Sort(m.ProviderHosts)
+	m.ProviderHosts = slices.Compact(m.ProviderHosts)
+}
+
+// providerHost writes a provider's service, [NAMESPACE/]HOST in the mesh
+// configuration, as NAMESPACE/HOST; empty where the namespace can't be told.
+func providerHost(service, domain string) string {
+	if ns, host, ok := strings.Cut(service, "/"); ok && ns != "" && host != "" {
+		return service
+	}
+	rest, ok := strings.CutSuffix(service, ".svc."+domain)
+	if !ok {
+		return ""
+	}
+	if _, ns, ok := strings.Cut(rest, "."); ok {
+		return ns + "/" + service
+	}
+	return ""
+}
+
+// rootMutualTLS finds the mode of the mesh-wide PeerAuthentication: the oldest
+// one without a selector in the root namespace.
+func (r *Reader) rootMutualTLS(ctx context.Context, m *facts.Mesh) error {
+	kind, _ := mesh.KindOf(&securityv1.PeerAuthentication{})
+	if !r.Served(kind.GVK) {
+		return nil
+	}
+	var list securityv1.PeerAuthenticationList
+	if err := r.Client.List(ctx, &list, client.InNamespace(m.RootNamespace), noCopy); err != nil {
+		return fmt.Errorf("list mesh-wide PeerAuthentications: %w", err)
+	}
+	var oldest *securityv1.PeerAuthentication
+	for _, p := range list.Items {
+		if len(p.Spec.GetSelector().GetMatchLabels()) > 0 {
+			continue
+		}
+		if oldest == nil || p.CreationTimestamp.Before(&oldest.CreationTimestamp) ||
+			(p.CreationTimestamp.Equal(&oldest.CreationTimestamp) && p.Name < oldest.Name) {
+			oldest = p
+		}
+	}
+	if oldest != nil {
+		if mode := oldest.Spec.GetMtls().GetMode(); mode != securityv1beta1.PeerAuthentication_MutualTLS_UNSET {
+			m.RootMutualTLS = mode.String()
+		}
+	}
+	return nil
+}
+
+// influences lists objects of others, by name, that can change what is in force.
+func (r *Reader) influences(ctx context.Context, namespace, root string) ([]facts.Influence, error) {
+	var out []facts.Influence
+	if namespace != root {
+		kind, _ := mesh.KindOf(&securityv1.AuthorizationPolicy{})
+		if r.Served(kind.GVK) {
+			var list securityv1.AuthorizationPolicyList
+			if err := r.Client.List(ctx, &list, client.InNamespace(root), noCopy); err != nil {
+				return nil, fmt.Errorf("list mesh-wide AuthorizationPolicies: %w", err)
+			}
+			for _, p := range list.Items {
+				if p.Spec.GetAction() == securityv1beta1.AuthorizationPolicy_ALLOW && len(p.Spec.GetRules()) > 0 {
+					out = append(out, facts.Influence{Kind: kind.GVK.Kind, Namespace: root, Name: p.Name,
+						Areas: []v1alpha1.Area{v1alpha1.AreaAuthorization}, What: "allows calls in every namespace"})
+				}
+			}
+		}
+	}
+	if !r.Served(mesh.EnvoyFilter) {
+		return out, nil
+	}
+	namespaces := []string{namespace}
+	if namespace != root {
+		namespaces = append(namespaces, root)
+	}
+	for _, ns := range namespaces {
+		list := EnvoyFilterMetadataList()
+		if err := r.Client.List(ctx, list, client.InNamespace(ns), noCopy); err != nil {
+			return nil, fmt.Errorf("list EnvoyFilters: %w", err)
+		}
+		for _, f := range list.Items {
+			out = append(out, facts.Influence{Kind: mesh.EnvoyFilter.Kind, Namespace: ns, Name: f.Name,
+				Areas: []v1alpha1.Area{v1alpha1.AreaMutualTLS, v1alpha1.AreaAuthorization, v1alpha1.AreaEgress},
+				What:  "can change anything that the proxies do"})
+		}
+	}
+	slices.SortFunc(out, func(a, b facts.Influence) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return out, nil
+}
+
+// EnvoyFilterMetadata is the form in which EnvoyFilters are cached: that one
+// exists is what matters, since what it does can't be judged.
+func EnvoyFilterMetadata() *metav1.PartialObjectMetadata {
+	m := &metav1.PartialObjectMetadata{}
+	m.SetGroupVersionKind(mesh.EnvoyFilter)
+	return m
+}
+
+// EnvoyFilterMetadataList is a list of the same form.
+func EnvoyFilterMetadataList() *metav1.PartialObjectMetadataList {
+	m := &metav1.PartialObjectMetadataList{}
+	m.SetGroupVersionKind(mesh.EnvoyFilter.GroupVersion().WithKind(mesh.EnvoyFilter.Kind + "List"))
+	return m
+}

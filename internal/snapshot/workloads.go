@@ -1,0 +1,139 @@
+package snapshot
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+)
+
+// Names that Istio gives to its proxy and reads from pods, by its documentation
+// of sidecar injection, traffic annotations and ambient mode.
+const (
+	proxyContainer       = "istio-proxy"
+	sidecarInject        = "sidecar.istio.io/inject"
+	ambientRedirection   = "ambient.istio.io/redirection"
+	dataPlaneMode        = "istio.io/dataplane-mode"
+	trafficPrefix        = "traffic.sidecar.istio.io/"
+	interceptionMode     = "sidecar.istio.io/interceptionMode"
+	ambientBypassInbound = "ambient.istio.io/bypass-inbound-capture"
+)
+
+// bypassAnnotations exclude traffic from the mesh; the value is the one that
+// excludes nothing.
+var bypassAnnotations = map[string]string{
+	trafficPrefix + "includeInboundPorts":     "*",
+	trafficPrefix + "includeOutboundIPRanges": "*",
+	trafficPrefix + "excludeInboundPorts":     "",
+	trafficPrefix + "excludeOutboundPorts":    "",
+	trafficPrefix + "excludeOutboundIPRanges": "",
+	trafficPrefix + "excludeInterfaces":       "",
+	interceptionMode:                          "REDIRECT",
+	ambientBypassInbound:                      "false",
+}
+
+// PodFacts reduces a pod to what matters; false for one that has ended.
+func PodFacts(p *corev1.Pod) (facts.Pod, bool) {
+	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+		return facts.Pod{}, false
+	}
+	out := facts.Pod{
+		Name:           p.Name,
+		Labels:         p.Labels,
+		ServiceAccount: p.Spec.ServiceAccountName,
+		Owner:          owner(p),
+		Ambient:        p.Annotations[ambientRedirection] == "enabled",
+		Bypass:         bypass(p),
+	}
+	if out.ServiceAccount == "" {
+		out.ServiceAccount = "default"
+	}
+	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
+		if c.Name == proxyContainer {
+			out.Sidecar = true
+			out.ProxyVersion = imageTag(c.Image)
+			continue
+		}
+		for _, port := range c.Ports {
+			if port.Protocol == "" || port.Protocol == corev1.ProtocolTCP {
+				out.Ports = append(out.Ports, facts.ContainerPort{Name: port.Name, Number: port.ContainerPort})
+			}
+		}
+	}
+	return out, true
+}
+
+func owner(p *corev1.Pod) facts.Owner {
+	ref := metav1.GetControllerOfNoCopy(p)
+	if ref == nil {
+		return facts.Owner{Kind: "Pod", Name: p.Name}
+	}
+	if hash := p.Labels["pod-template-hash"]; ref.Kind == "ReplicaSet" && hash != "" {
+		if name, ok := strings.CutSuffix(ref.Name, "-"+hash); ok {
+			return facts.Owner{Kind: "Deployment", Name: name}
+		}
+	}
+	return facts.Owner{Kind: ref.Kind, Name: ref.Name}
+}
+
+func bypass(p *corev1.Pod) []string {
+	var out []string
+	if p.Spec.HostNetwork {
+		out = append(out, "hostNetwork")
+	}
+	if p.Labels[sidecarInject] == "false" || p.Annotations[sidecarInject] == "false" {
+		out = append(out, sidecarInject+"=false")
+	}
+	if p.Labels[dataPlaneMode] == "none" {
+		out = append(out, dataPlaneMode+"=none")
+	}
+	for key, harmless := range bypassAnnotations {
+		if v, ok := p.Annotations[key]; ok && v != harmless && v != "" {
+			out = append(out, key+"="+cut(v, 64))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n] + "…"
+}
+
+// imageTag is the tag of an image, without a variant like -distroless.
+func imageTag(image string) string {
+	image, _, _ = strings.Cut(image, "@")
+	i := strings.LastIndexByte(image, ':')
+	if i < 0 || strings.ContainsRune(image[i:], '/') {
+		return ""
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(image[i+1:], "-distroless"), "-debug")
+}
+
+// ServiceFacts reduces a service to what matters.
+func ServiceFacts(s *corev1.Service) facts.Service {
+	out := facts.Service{
+		Namespace: s.Namespace, Name: s.Name, Selector: s.Spec.Selector,
+		External: s.Spec.Type == corev1.ServiceTypeExternalName,
+	}
+	for _, p := range s.Spec.Ports {
+		port := facts.ServicePort{Name: p.Name, Protocol: string(p.Protocol), Port: p.Port, Target: p.TargetPort}
+		if port.Protocol == "" {
+			port.Protocol = string(corev1.ProtocolTCP)
+		}
+		if p.AppProtocol != nil {
+			port.AppProtocol = *p.AppProtocol
+		}
+		if port.Target.IntVal == 0 && port.Target.StrVal == "" {
+			port.Target.IntVal = p.Port
+		}
+		out.Ports = append(out.Ports, port)
+	}
+	return out
+}

@@ -17,7 +17,7 @@ var (
 
 	writesTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "meshsec_writes_total",
-		Help: "Writes of managed objects, by kind, verb (create, replace, delete) and result (done, rejected, failed).",
+		Help: "Writes of managed objects, by kind, verb (create, replace, delete) and result (done, stale, rejected, failed, held and so on).",
 	}, []string{"kind", "verb", "result"})
 
 	profileCondition = prometheus.NewGaugeVec(prometheus.GaugeOpts{

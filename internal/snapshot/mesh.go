@@ -69,6 +69,9 @@ func (r *Reader) mesh(ctx context.Context, ns *corev1.Namespace, declared *v1alp
 // runs, it is that one.
 func (r *Reader) controlPlane(ctx context.Context, ns *corev1.Namespace, m *facts.Mesh) error {
 	m.Revision = cmp.Or(ns.Labels[istioRevision], defaultRev)
+	if !r.ControlPlaneRead() {
+		return nil
+	}
 	var list appsv1.DeploymentList
 	if err := r.Client.List(ctx, &list, client.InNamespace(r.MeshNamespace), client.MatchingLabels{"app": "istiod"}, noCopy); err != nil {
 		return fmt.Errorf("list istiod deployments: %w", err)

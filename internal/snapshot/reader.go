@@ -28,6 +28,9 @@ type Reader struct {
 	Client client.Reader
 	// Served says whether the API server serves a kind and the cache holds it.
 	Served func(schema.GroupVersionKind) bool
+	// ControlPlaneRead says whether the cache holds what tells of the mesh's
+	// control plane. Where it does not, the control plane is not observed.
+	ControlPlaneRead func() bool
 	// MeshNamespace is where istiod and the mesh configuration are.
 	MeshNamespace string
 	// ClusterDomain is the DNS domain of services.

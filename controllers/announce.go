@@ -1,0 +1,59 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/decide"
+	"github.com/meshsecurity/mesh-security-operator/internal/report"
+	"github.com/meshsecurity/mesh-security-operator/internal/status"
+)
+
+// announce tells of transitions, by a log line, a metric and an Event each. An
+// Event is a write, so that a first success, which status shows, has none.
+func (r *NamespaceReconciler) announce(ctx context.Context, d decide.Decision, next v1alpha1.MeshSecurityProfileStatus, fresh []v1alpha1.DriftRecord) {
+	log := ctrl.LoggerFrom(ctx)
+	report.Profile(d.Profile.Namespace, next.Conditions, d.Paused)
+	for _, rec := range fresh {
+		var related runtime.Object
+		kind := ""
+		for _, c := range d.Changes {
+			if c.Resource() == rec.Resource {
+				kind = c.Key.Kind
+				if c.Live != nil {
+					related = c.Live.DeepCopyObject()
+					related.GetObjectKind().SetGroupVersionKind(c.Key.GroupVersionKind)
+				}
+			}
+		}
+		report.Drift(kind, rec)
+		log.Info("Found drift", "resource", rec.Resource, "type", rec.Type, "actor", rec.Actor, "effect", rec.Effect, "resolution", rec.Resolution)
+		r.Events.Eventf(d.Profile, related, corev1.EventTypeWarning, "Drift"+string(rec.Resolution), "Compare", "%s", status.Describe(rec))
+	}
+	was := meta.FindStatusCondition(d.Profile.Status.Conditions, v1alpha1.ConditionReady)
+	is := meta.FindStatusCondition(next.Conditions, v1alpha1.ConditionReady)
+	if is == nil || (was != nil && was.Status == is.Status && was.Reason == is.Reason) {
+		return
+	}
+	switch {
+	case is.Status != metav1.ConditionTrue:
+		r.Events.Eventf(d.Profile, nil, corev1.EventTypeWarning, is.Reason, "Reconcile", "%s", is.Message)
+	case was != nil:
+		r.Events.Eventf(d.Profile, nil, corev1.EventTypeNormal, is.Reason, "Reconcile", "%s", is.Message)
+	}
+}
+
+// readiness is the status and reason of Ready, for a log line.
+func readiness(s v1alpha1.MeshSecurityProfileStatus) string {
+	if c := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady); c != nil {
+		return fmt.Sprintf("%s (%s)", c.Status, c.Reason)
+	}
+	return "absent"
+}

@@ -1,0 +1,119 @@
+package controllers
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+)
+
+// queue is the controller's queue of namespaces.
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// Priorities of the queue. controller-runtime's own handlers give every
+// mapped update the same one, so that a fan-out would delay the correction of drift.
+const (
+	// priorityDrift: somebody may have changed a managed object.
+	priorityDrift = 100
+	// priorityEdit: a user changed a profile.
+	priorityEdit = 50
+	// priorityFacts: what a profile depends on changed.
+	priorityFacts = 0
+	// priorityFanOut: something changed that concerns many namespaces, or the
+	// operator starts.
+	priorityFanOut = -100
+)
+
+// add puts namespaces into the queue.
+func add(q queue, priority int, namespaces ...string) {
+	requests := make([]reconcile.Request, 0, len(namespaces))
+	for _, ns := range namespaces {
+		if ns != "" {
+			requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Name: ns}})
+		}
+	}
+	if pq, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+		pq.AddWithOpts(priorityqueue.AddOpts{Priority: &priority}, requests...)
+		return
+	}
+	for _, r := range requests {
+		q.Add(r)
+	}
+}
+
+// enqueue maps an object's events to the namespaces that they concern.
+type enqueue struct {
+	priority int
+	// namespaces that an event about the object concerns.
+	namespaces func(client.Object) []string
+	// changed says whether an update matters; nil: every one does.
+	changed func(before, after client.Object) bool
+}
+
+var _ handler.EventHandler = enqueue{}
+
+// Create implements handler.EventHandler.
+func (h enqueue) Create(_ context.Context, e event.CreateEvent, q queue) {
+	priority := h.priority
+	if e.IsInInitialList {
+		priority = priorityFanOut
+	}
+	add(q, priority, h.namespaces(e.Object)...)
+}
+
+// Update implements handler.EventHandler.
+func (h enqueue) Update(_ context.Context, e event.UpdateEvent, q queue) {
+	h.update(e.ObjectOld, e.ObjectNew, q)
+}
+
+// Delete implements handler.EventHandler.
+func (h enqueue) Delete(_ context.Context, e event.DeleteEvent, q queue) {
+	add(q, h.priority, h.namespaces(e.Object)...)
+}
+
+// Generic implements handler.EventHandler.
+func (h enqueue) Generic(_ context.Context, e event.GenericEvent, q queue) {
+	add(q, h.priority, h.namespaces(e.Object)...)
+}
+
+func (h enqueue) update(before, after client.Object, q queue) {
+	if before.GetResourceVersion() == after.GetResourceVersion() {
+		// A resync: nothing happened.
+		return
+	}
+	if h.changed == nil || h.changed(before, after) {
+		add(q, h.priority, h.namespaces(after)...)
+	}
+}
+
+// informerHandler is the same for an informer that is added and removed at run time.
+func (h enqueue) informerHandler(q queue) toolscache.ResourceEventHandler {
+	return toolscache.ResourceEventHandlerDetailedFuncs{
+		AddFunc: func(o any, initial bool) {
+			if obj, ok := o.(client.Object); ok {
+				h.Create(context.Background(), event.CreateEvent{Object: obj, IsInInitialList: initial}, q)
+			}
+		},
+		UpdateFunc: func(before, after any) {
+			b, ok1 := before.(client.Object)
+			a, ok2 := after.(client.Object)
+			if ok1 && ok2 {
+				h.update(b, a, q)
+			}
+		},
+		DeleteFunc: func(o any) {
+			if gone, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+				o = gone.Obj
+			}
+			if obj, ok := o.(client.Object); ok {
+				add(q, h.priority, h.namespaces(obj)...)
+			}
+		},
+	}
+}

@@ -1,0 +1,68 @@
+package controllers
+
+import (
+	"context"
+	"strings"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+)
+
+// profileLookup finds the namespaces whose profile an event concerns.
+type profileLookup struct {
+	client client.Reader
+	log    logr.Logger
+}
+
+// all lists the namespaces that have a profile.
+func (l profileLookup) all(ctx context.Context) []string { return l.list(ctx) }
+
+func (l profileLookup) list(ctx context.Context, opts ...client.ListOption) []string {
+	var list v1alpha1.MeshSecurityProfileList
+	if err := l.client.List(ctx, &list, append(opts, client.UnsafeDisableDeepCopy)...); err != nil {
+		// Only while the cache starts, and then every profile is reconciled anyway.
+		l.log.V(1).Info("Profiles can't be listed yet", "error", err.Error())
+		return nil
+	}
+	var out []string
+	for i := range list.Items {
+		out = append(out, list.Items[i].Namespace)
+	}
+	return out
+}
+
+// naming lists the namespaces whose profiles name the object.
+func (l profileLookup) naming(kind string) func(client.Object) []string {
+	return func(o client.Object) []string {
+		return l.list(context.Background(), client.MatchingFields{referenceIndex: kind + ":" + client.ObjectKeyFromObject(o).String()})
+	}
+}
+
+// withOwn is naming, and the object's own namespace.
+func (l profileLookup) withOwn(kind string) func(client.Object) []string {
+	naming := l.naming(kind)
+	return func(o client.Object) []string { return append(naming(o), o.GetNamespace()) }
+}
+
+// ofNamespace lists the namespace itself and those whose profiles name it.
+func (l profileLookup) ofNamespace(o client.Object) []string {
+	return append(l.list(context.Background(), client.MatchingFields{referenceIndex: "namespace:" + o.GetName()}), o.GetName())
+}
+
+// ofMeshConfig lists every namespace with a profile for a mesh configuration.
+func (l profileLookup) ofMeshConfig(o client.Object) []string {
+	if n := o.GetName(); n != "istio" && !strings.HasPrefix(n, "istio-") {
+		return nil
+	}
+	return l.all(context.Background())
+}
+
+// ofControlPlane lists every namespace with a profile for an istiod.
+func (l profileLookup) ofControlPlane(o client.Object) []string {
+	if o.GetLabels()["app"] != "istiod" {
+		return nil
+	}
+	return l.all(context.Background())
+}

@@ -1,0 +1,153 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/apply"
+	"github.com/meshsecurity/mesh-security-operator/internal/decide"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/report"
+	"github.com/meshsecurity/mesh-security-operator/internal/snapshot"
+	"github.com/meshsecurity/mesh-security-operator/internal/status"
+)
+
+// What the operator itself may do in the cluster, and no more. Secrets are not
+// among it. What it reads in the mesh's namespace is in config/rbac/mesh_role.yaml.
+//
+// +kubebuilder:rbac:groups=meshsecurity.io,resources=meshsecurityprofiles;meshsecuritybaselines;meshsecurityexceptions,verbs=get;list;watch
+// +kubebuilder:rbac:groups=meshsecurity.io,resources=meshsecurityprofiles/status;meshsecuritybaselines/status;meshsecurityexceptions/status,verbs=update
+// +kubebuilder:rbac:groups=meshsecurity.io,resources=meshsecurityprofiles/finalizers,verbs=update
+// +kubebuilder:rbac:groups=security.istio.io,resources=peerauthentications;requestauthentications;authorizationpolicies,verbs=get;list;watch;create;update;delete
+// +kubebuilder:rbac:groups=networking.istio.io,resources=serviceentries;sidecars,verbs=get;list;watch;create;update;delete
+// +kubebuilder:rbac:groups=networking.istio.io,resources=envoyfilters,verbs=get;list;watch
+// +kubebuilder:rbac:groups=telemetry.istio.io,resources=telemetries,verbs=get;list;watch;create;update;delete
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;update;delete
+// +kubebuilder:rbac:groups="",resources=namespaces;pods;services;serviceaccounts,verbs=get;list;watch
+// +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// NamespaceReconciler keeps one namespace as its profile declares. The
+// request's name is the namespace.
+type NamespaceReconciler struct {
+	Reader *snapshot.Reader
+	Writer *apply.Writer
+	// Ledger knows what was written and has not come back through the cache yet.
+	Ledger *apply.Ledger
+	Status client.SubResourceWriter
+	Events events.EventRecorder
+	Clock  func() time.Time
+}
+
+// Reconcile observes, decides, acts and reports.
+func (r *NamespaceReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	// Observe.
+	observed, err := r.Reader.Read(ctx, req.Name)
+	if apierrors.IsNotFound(err) || (err == nil && len(observed.Profiles) == 0) {
+		report.Forget(req.Name)
+		r.Ledger.Forget(req.Name)
+		return reconcile.Result{}, nil
+	}
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	now := r.Clock()
+	if r.stale(req.Name, observed, now) {
+		// The event that ends this is on its way; the time is for the case
+		// that the watch passed over it.
+		return reconcile.Result{RequeueAfter: apply.Patience}, nil
+	}
+	// Decide.
+	decision := decide.Make(observed, now)
+	// Act.
+	outcome := r.Writer.Apply(ctx, req.Name, decision.Steps)
+	r.Ledger.Record(outcome.Written...)
+	count(outcome)
+	switch {
+	case outcome.Stale:
+		// Somebody was faster: what they did is on its way through the cache.
+		return reconcile.Result{RequeueAfter: apply.Patience}, nil
+	case terminating(outcome):
+		return reconcile.Result{}, nil
+	}
+	// Report.
+	reported := r.report(ctx, observed, decision, outcome, now)
+	if apierrors.IsConflict(reported) {
+		return reconcile.Result{RequeueAfter: apply.Patience}, outcome.Err()
+	}
+	if err := errors.Join(outcome.Err(), reported); err != nil {
+		return reconcile.Result{}, err
+	}
+	return requeue(decision, outcome, now), nil
+}
+
+// stale says whether the cache does not show yet what was last written here:
+// acting on it would write twice, and take our own change for somebody else's.
+func (r *NamespaceReconciler) stale(namespace string, o facts.Observed, now time.Time) bool {
+	live := o.Live
+	for _, p := range o.Profiles {
+		live = append(live, p)
+	}
+	return r.Ledger.Stale(namespace, live, now)
+}
+
+// rejectedRetry is when a refused write is tried again: what refused it, like
+// an admission policy, may have changed without an event that is seen here.
+const rejectedRetry = time.Minute
+
+func requeue(d decide.Decision, o apply.Outcome, now time.Time) reconcile.Result {
+	var after time.Duration
+	if d.Profile != nil && d.Resolution.Posture.NextChange != nil {
+		after = max(d.Resolution.Posture.NextChange.Sub(now), time.Millisecond)
+	}
+	if o.Rejected() && (after == 0 || after > rejectedRetry) {
+		after = rejectedRetry
+	}
+	return reconcile.Result{RequeueAfter: after}
+}
+
+// report writes the status of every profile of the namespace, and tells of changes by others.
+func (r *NamespaceReconciler) report(ctx context.Context, o facts.Observed, d decide.Decision, out apply.Outcome, now time.Time) error {
+	if d.Profile == nil {
+		return nil
+	}
+	next, fresh := status.Compute(status.Input{Profile: d.Profile, Observed: o, Decision: d, Outcome: failures(out), Now: now})
+	errs := []error{r.writeStatus(ctx, d.Profile, next)}
+	if errs[0] == nil {
+		r.announce(ctx, d, next, fresh)
+	}
+	for _, p := range o.Profiles[1:] {
+		if p.DeletionTimestamp == nil {
+			errs = append(errs, r.writeStatus(ctx, p, status.Superseded(p, d.Profile.Name, now)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// writeStatus sends one request, or none when nothing changed.
+func (r *NamespaceReconciler) writeStatus(ctx context.Context, p *v1alpha1.MeshSecurityProfile, next v1alpha1.MeshSecurityProfileStatus) error {
+	if equality.Semantic.DeepEqual(p.Status, next) {
+		return nil
+	}
+	p = p.DeepCopy()
+	p.Status = next
+	if err := r.Status.Update(ctx, p, client.FieldOwner(v1alpha1.ManagedByValue)); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("write status of profile %s: %w", p.Name, err)
+	}
+	r.Ledger.Record(apply.WrittenObject(p))
+	ctrl.LoggerFrom(ctx).Info("Wrote status", "profile", p.Name, "ready", readiness(next))
+	return nil
+}

@@ -1,0 +1,247 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	istionetworkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	istiosecurityv1 "istio.io/client-go/pkg/apis/security/v1"
+	istiotelemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/apply"
+	"github.com/meshsecurity/mesh-security-operator/internal/drift"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+	"github.com/meshsecurity/mesh-security-operator/internal/posture"
+	"github.com/meshsecurity/mesh-security-operator/internal/snapshot"
+)
+
+// Config is what the operator is told at start.
+type Config struct {
+	// MeshNamespace is where istiod and the mesh configuration are.
+	MeshNamespace string
+	// ClusterDomain is the DNS domain of services.
+	ClusterDomain string
+	// Network is what is known of the cluster's network.
+	Network facts.Network
+	// Workers is how many namespaces are worked on at a time.
+	Workers int
+	// Clock tells the time; nil: the real one.
+	Clock func() time.Time
+}
+
+// AddToScheme registers every kind that the operator reads or writes, beyond Kubernetes' own.
+func AddToScheme(s *runtime.Scheme) error {
+	return errors.Join(
+		v1alpha1.AddToScheme(s),
+		apiextensionsv1.AddToScheme(s),
+		istiosecurityv1.AddToScheme(s),
+		istionetworkingv1.AddToScheme(s),
+		istiotelemetryv1.AddToScheme(s),
+	)
+}
+
+// CacheOptions says what the cache holds of each kind. Nothing is read that is
+// not listed here: a read of another kind fails instead of starting a watch.
+func CacheOptions(meshNamespace string) cache.Options {
+	inMesh := map[string]cache.Config{meshNamespace: {}}
+	by := map[client.Object]cache.ByObject{
+		&corev1.Pod{}:                               {Transform: snapshot.TrimPod},
+		&corev1.Service{}:                           {Transform: snapshot.TrimService},
+		&corev1.Namespace{}:                         {Transform: snapshot.TrimNamespace},
+		snapshot.ServiceAccountMetadata():           {Transform: snapshot.TrimMetadata},
+		snapshot.EnvoyFilterMetadata():              {Transform: snapshot.TrimMetadata},
+		&corev1.ConfigMap{}:                         {Transform: snapshot.TrimConfigMap, Namespaces: inMesh},
+		&appsv1.Deployment{}:                        {Transform: snapshot.TrimDeployment, Namespaces: inMesh},
+		&apiextensionsv1.CustomResourceDefinition{}: {Transform: snapshot.TrimCRD},
+		&v1alpha1.MeshSecurityProfile{}:             {Transform: cache.TransformStripManagedFields()},
+		&v1alpha1.MeshSecurityBaseline{}:            {Transform: cache.TransformStripManagedFields()},
+		&v1alpha1.MeshSecurityException{}:           {Transform: cache.TransformStripManagedFields()},
+	}
+	for _, k := range mesh.ManagedKinds() {
+		if o, ok := k.New().(client.Object); ok {
+			by[o] = cache.ByObject{Transform: drift.Transform}
+		}
+	}
+	return cache.Options{ByObject: by, ReaderFailOnMissingInformer: true}
+}
+
+// maxBackoff is the longest pause before a failed namespace is tried again;
+// controller-runtime's default is 1,000 seconds.
+const maxBackoff = time.Minute
+
+func rateLimiter() workqueue.TypedRateLimiter[reconcile.Request] {
+	return workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](50*time.Millisecond, maxBackoff)
+}
+
+func builderPredicates(p predicate.Predicate) builder.Predicates { return builder.WithPredicates(p) }
+
+// Setup adds the controllers to the manager and returns a check that is nil
+// once every cache is filled.
+func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
+	ctx := context.Background()
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	c, warm := mgr.GetClient(), true
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.MeshSecurityProfile{}, referenceIndex, referenceKeys); err != nil {
+		return nil, fmt.Errorf("index profiles: %w", err)
+	}
+	profiles := profileLookup{client: c, log: mgr.GetLogger()}
+	own := func(o client.Object) []string { return []string{o.GetNamespace()} }
+	// What happens to a policy in the mesh's root namespace concerns every profile.
+	rootToo := func(o client.Object) []string {
+		if o.GetNamespace() == cfg.MeshNamespace {
+			return profiles.all(ctx)
+		}
+		return own(o)
+	}
+	managed := func(k mesh.Kind) enqueue {
+		e := enqueue{priority: priorityDrift, namespaces: own}
+		switch k.GVK.Kind {
+		case "PeerAuthentication", "AuthorizationPolicy":
+			e.namespaces = rootToo
+		}
+		return e
+	}
+	kinds, err := NewMeshKinds(mgr.GetCache(), mgr.GetLogger().WithName("mesh"), profiles.all, managed,
+		enqueue{priority: priorityFacts, namespaces: rootToo},
+		map[client.Object]enqueue{
+			&corev1.ConfigMap{}:  {priority: priorityFanOut, namespaces: profiles.ofMeshConfig, changed: configChanged},
+			&appsv1.Deployment{}: {priority: priorityFanOut, namespaces: profiles.ofControlPlane, changed: deploymentChanged},
+		})
+	if err != nil {
+		return nil, err
+	}
+	r := &NamespaceReconciler{
+		Reader: &snapshot.Reader{
+			Client: c, Served: kinds.Served, ControlPlaneRead: kinds.ControlPlaneRead,
+			MeshNamespace: cfg.MeshNamespace, ClusterDomain: cfg.ClusterDomain, Network: cfg.Network,
+		},
+		Writer: apply.NewWriter(c),
+		Ledger: apply.NewLedger(),
+		Status: c.Status(),
+		Events: mgr.GetEventRecorder(v1alpha1.ManagedByValue),
+		Clock:  cfg.Clock,
+	}
+	b := ctrl.NewControllerManagedBy(mgr).
+		Named("profile").
+		WithLogConstructor(func(req *reconcile.Request) logr.Logger {
+			log := mgr.GetLogger().WithValues("controller", "profile")
+			if req != nil {
+				log = log.WithValues("namespace", req.Name)
+			}
+			return log
+		}).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: max(cfg.Workers, 1), RateLimiter: rateLimiter(),
+			// A replica that waits for its turn has its caches filled.
+			EnableWarmup: &warm,
+		}).
+		Watches(&v1alpha1.MeshSecurityProfile{}, enqueue{priority: priorityEdit, namespaces: own, changed: profileChanged}).
+		Watches(&corev1.Pod{}, enqueue{namespaces: own, changed: podChanged}).
+		Watches(&corev1.Service{}, enqueue{namespaces: profiles.withOwn("service"), changed: serviceChanged}).
+		Watches(&corev1.Namespace{}, enqueue{namespaces: profiles.ofNamespace, changed: namespaceChanged}).
+		WatchesMetadata(snapshot.ServiceAccountMetadata(), enqueue{namespaces: profiles.naming("serviceaccount"), changed: never})
+	for _, k := range mesh.ManagedKinds() {
+		if o, ok := k.New().(client.Object); ok && !k.Custom {
+			b = b.Watches(o, managed(k))
+		}
+	}
+	if err := b.WatchesRawSource(kinds).Complete(r); err != nil {
+		return nil, fmt.Errorf("set up the profile controller: %w", err)
+	}
+	if err := setupNotImplemented(mgr); err != nil {
+		return nil, err
+	}
+
+	return kinds.Ready, nil
+}
+
+// The functions below say whether an update matters. What they compare is what
+// the reader uses of an object; a heartbeat in a status changes nothing.
+
+func never(_, _ client.Object) bool { return false }
+
+func profileChanged(before, after client.Object) bool {
+	return before.GetGeneration() != after.GetGeneration() ||
+		before.GetUID() != after.GetUID() ||
+		before.GetAnnotations()[v1alpha1.AnnotationPaused] != after.GetAnnotations()[v1alpha1.AnnotationPaused] ||
+		(before.GetDeletionTimestamp() == nil) != (after.GetDeletionTimestamp() == nil)
+}
+
+func podChanged(before, after client.Object) bool {
+	b, ok1 := before.(*corev1.Pod)
+	a, ok2 := after.(*corev1.Pod)
+	if !ok1 || !ok2 {
+		return true
+	}
+	fb, okB := snapshot.PodFacts(b)
+	fa, okA := snapshot.PodFacts(a)
+	return okB != okA || !equality.Semantic.DeepEqual(fb, fa)
+}
+
+func serviceChanged(before, after client.Object) bool {
+	b, ok1 := before.(*corev1.Service)
+	a, ok2 := after.(*corev1.Service)
+	return !ok1 || !ok2 || !equality.Semantic.DeepEqual(snapshot.ServiceFacts(b), snapshot.ServiceFacts(a))
+}
+
+func namespaceChanged(before, after client.Object) bool {
+	return !equality.Semantic.DeepEqual(before.GetLabels(), after.GetLabels()) ||
+		!equality.Semantic.DeepEqual(before.GetAnnotations(), after.GetAnnotations()) ||
+		(before.GetDeletionTimestamp() == nil) != (after.GetDeletionTimestamp() == nil)
+}
+
+func configChanged(before, after client.Object) bool {
+	b, ok1 := before.(*corev1.ConfigMap)
+	a, ok2 := after.(*corev1.ConfigMap)
+	return !ok1 || !ok2 || b.Data["mesh"] != a.Data["mesh"]
+}
+
+func deploymentChanged(before, after client.Object) bool {
+	b, ok1 := before.(*appsv1.Deployment)
+	a, ok2 := after.(*appsv1.Deployment)
+	return !ok1 || !ok2 ||
+		(b.Status.AvailableReplicas > 0) != (a.Status.AvailableReplicas > 0) ||
+		!equality.Semantic.DeepEqual(b.Labels, a.Labels) || !equality.Semantic.DeepEqual(b.Spec, a.Spec)
+}
+
+// referenceIndex finds profiles by what they name.
+const referenceIndex = "references"
+
+func referenceKeys(o client.Object) []string {
+	p, ok := o.(*v1alpha1.MeshSecurityProfile)
+	if !ok {
+		return nil
+	}
+	refs := posture.ReferencesOf(p)
+	var keys []string
+	for _, ns := range refs.Namespaces {
+		keys = append(keys, "namespace:"+ns)
+	}
+	for _, sa := range refs.ServiceAccounts {
+		keys = append(keys, "serviceaccount:"+sa.String())
+	}
+	for _, svc := range refs.Services {
+		keys = append(keys, "service:"+svc.String())
+	}
+	return keys
+}

@@ -1,0 +1,135 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+	"github.com/meshsecurity/mesh-security-operator/internal/plan"
+)
+
+// Writer writes managed objects. It can't read.
+type Writer struct{ client client.Writer }
+
+// NewWriter returns a writer that sends its requests through c.
+func NewWriter(c client.Writer) *Writer { return &Writer{c} }
+
+// Apply sends the steps of a namespace's owner, one request each, in their
+// order. It stops where the cache turns out to be behind or the API server no
+// longer answers; any other failure holds back only the steps that would be
+// unsafe without the one that failed. Nothing is sent when a single step must
+// not be.
+func (w *Writer) Apply(ctx context.Context, namespace string, steps []plan.Step) Outcome {
+	if out, refused := refuse(namespace, steps); refused {
+		return out
+	}
+	var out Outcome
+	var failed []plan.Step
+	var stop error
+	for _, s := range steps {
+		r := Result{Step: s, Kind: Held, Err: stop}
+		if stop == nil {
+			r.Err = held(s, failed)
+		}
+		if r.Err == nil {
+			var done Written
+			done, r.Err = w.send(ctx, s)
+			switch r.Kind = classify(s.Verb, r.Err); r.Kind {
+			case Done:
+				if r.Err == nil {
+					out.Written = append(out.Written, done)
+				}
+				r.Err = nil // what was to be deleted is gone
+			case Stale:
+				out.Stale = true
+				stop = fmt.Errorf("not sent: %s is no longer as it was seen", s.Resource())
+			case Terminating:
+				stop = errors.New("not sent: the namespace is being deleted")
+			case Failed:
+				if unanswered(r.Err) {
+					stop = fmt.Errorf("not sent: no answer to the write of %s", s.Resource())
+				}
+			}
+		}
+		if r.Kind != Done {
+			failed = append(failed, s)
+		}
+		out.Results = append(out.Results, r)
+	}
+	return out
+}
+
+func held(s plan.Step, failed []plan.Step) error {
+	for _, f := range failed {
+		if because, yes := s.HeldBackBy(f); yes {
+			return fmt.Errorf("held back, since %s was not written: %s", f.Resource(), because)
+		}
+	}
+	return nil
+}
+
+func (w *Writer) send(ctx context.Context, s plan.Step) (Written, error) {
+	// The answer is decoded into what is sent, and the plan's objects may be the cache's.
+	o, ok := s.Object.DeepCopyObject().(client.Object)
+	if !ok {
+		return Written{}, fmt.Errorf("%T is not an object", s.Object)
+	}
+	o.SetManagedFields(nil)
+	var err error
+	switch owner := client.FieldOwner(v1alpha1.ManagedByValue); s.Verb {
+	case plan.Create:
+		err = w.client.Create(ctx, o, owner)
+	case plan.Replace:
+		err = w.client.Update(ctx, o, owner)
+	case plan.Delete:
+		uid, version := o.GetUID(), o.GetResourceVersion()
+		err = w.client.Delete(ctx, o, client.Preconditions{UID: &uid, ResourceVersion: &version})
+	default:
+		err = fmt.Errorf("unknown verb %q", s.Verb)
+	}
+	if err != nil {
+		return Written{}, err
+	}
+	return written(s.Verb, o), nil
+}
+
+// refuse refuses the whole of a plan that would write where the operator must
+// not: it can only be a defect, or the work of somebody who found one.
+func refuse(namespace string, steps []plan.Step) (Outcome, bool) {
+	var out Outcome
+	refused := false
+	for _, s := range steps {
+		r := Result{Step: s, Kind: Held, Err: errors.New("not sent: another step of the plan must not be")}
+		if err := allowed(namespace, s); err != nil {
+			r.Kind, r.Err, refused = Refused, err, true
+		}
+		out.Results = append(out.Results, r)
+	}
+	return out, refused
+}
+
+func allowed(namespace string, s plan.Step) error {
+	o := s.Object
+	if o == nil {
+		return errors.New("no object")
+	}
+	if _, ok := mesh.KindOf(o); !ok {
+		return fmt.Errorf("%T is not a managed kind", o)
+	}
+	switch {
+	case namespace == "" || o.GetNamespace() != namespace:
+		return fmt.Errorf("it is in namespace %q, and its owner in %q", o.GetNamespace(), namespace)
+	case !strings.HasPrefix(o.GetName(), mesh.NamePrefix):
+		return fmt.Errorf("its name %q does not begin with %s", o.GetName(), mesh.NamePrefix)
+	case s.Verb != plan.Create && (o.GetUID() == "" || o.GetResourceVersion() == ""):
+		return errors.New("it does not say which object was seen")
+	case s.Verb == plan.Create && o.GetResourceVersion() != "":
+		return errors.New("it is to be created and has a resource version")
+	}
+	return nil
+}

@@ -1,0 +1,180 @@
+package drift
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+)
+
+// Options say what is known besides the objects.
+type Options struct {
+	// IntentUnchanged is true when the digest of the desired objects is the
+	// one that was last written: whatever differs was changed by somebody else.
+	IntentUnchanged bool
+	// Known says whether an object was ours when it was seen before, by its
+	// UID. It keeps an object ours whose every mark was stripped; nil knows none.
+	Known func(types.UID) bool
+}
+
+// Compare finds what is not as desired among the objects of one namespace.
+// live is every object of the managed kinds whose name begins with
+// mesh.NamePrefix or that carries our label; somebody else's among them, of
+// names that nothing desires, are left alone. The result is sorted by kind and
+// name, whatever the order of the input, and empty when all is as desired.
+//
+// What is drift and what is out of sync:
+//
+//	                     intent unchanged   intent changed
+//	Missing, Unexpected  drift              out of sync
+//	Modified             drift              out of sync; drift as well where another field manager owns what differs
+//	Conflict             neither: it is not ours
+func Compare(desired, live []mesh.Object, opts Options) []Change {
+	found := make(map[Key]mesh.Object, len(live))
+	for _, o := range live {
+		if key, ok := KeyOf(o); ok {
+			found[key] = o
+		}
+	}
+	var changes []Change
+	wanted := make(map[Key]bool, len(desired))
+	for _, want := range desired {
+		key, ok := KeyOf(want)
+		if !ok || wanted[key] {
+			continue
+		}
+		wanted[key] = true
+		if c, differs := compare(key, want, found[key], desired, opts); differs {
+			changes = append(changes, c)
+		}
+	}
+	for key, have := range found {
+		if !wanted[key] && ours(have, opts) {
+			changes = append(changes, unexpected(key, have, desired, opts))
+		}
+	}
+	slices.SortFunc(changes, func(a, b Change) int {
+		return cmp.Or(cmp.Compare(a.Key.Kind, b.Key.Kind), cmp.Compare(a.Key.Group, b.Key.Group), cmp.Compare(a.Key.Name, b.Key.Name))
+	})
+	return changes
+}
+
+// compare one desired object with what has its name, nil for nothing.
+func compare(key Key, want, have mesh.Object, desired []mesh.Object, opts Options) (Change, bool) {
+	c := Change{Key: key, Desired: want, Live: have, Actor: ActorUnknown}
+	switch {
+	case have == nil:
+		c.Type, c.Effect = Missing, Effect(want, nil, desired)
+		c.Drift, c.OutOfSync = opts.IntentUnchanged, !opts.IntentUnchanged
+		return c, true
+	case !ours(have, opts):
+		if have.GetAnnotations()[v1alpha1.AnnotationAdopt] != "true" {
+			c.Type, c.Effect = Conflict, Effect(want, have, desired)
+			c.Actor, c.At = readManagers(have).latest()
+			return c, true
+		}
+		// Taking over is our doing, so it is never drift.
+		c.Type, c.Effect, c.Adopted, c.OutOfSync = Modified, Effect(want, have, desired), true, true
+		c.Fields = differences(want, have, readManagers(have)).fields
+		nameDefaults(c.Fields, want)
+		return c, true
+	}
+
+	if equal(want, have) && !mayHide(have) {
+		return c.deleting(desired)
+	}
+	return c.modified(desired, opts)
+}
+
+// modified is an object of ours that the fast path does not find equal.
+func (c Change) modified(desired []mesh.Object, opts Options) (Change, bool) {
+	owners := readManagers(c.Live)
+	d := differences(c.Desired, c.Live, owners)
+	if len(d.fields) == 0 {
+		return c.deleting(desired)
+	}
+	c.Type, c.Fields, c.Effect = Modified, d.fields, Effect(c.Desired, c.Live, desired)
+	if d.hidden {
+		// Nobody here knows what the field does.
+		c.Effect = v1alpha1.EffectWeakens
+	}
+	owned := owners.owned(d.fields, c.Live)
+	c.Drift = opts.IntentUnchanged || len(owned) > 0
+	c.OutOfSync = !opts.IntentUnchanged && len(owned) < len(d.fields)
+	if c.Drift {
+		c.Actor, c.At = owners.actor(d.fields, owned)
+	}
+	if c.Drift && c.OutOfSync {
+		// The rest differs by our own intent, which is nobody's drift.
+		c.Fields = slices.DeleteFunc(c.Fields, func(f v1alpha1.FieldChange) bool { _, is := owned[f.Path]; return !is })
+	}
+	nameDefaults(c.Fields, c.Desired)
+	return c, true
+}
+
+// deleting is an object that is as desired: no change, unless it is on its way
+// out. That is not drift yet: its disappearance will be, once.
+func (c Change) deleting(desired []mesh.Object) (Change, bool) {
+	if c.Live.GetDeletionTimestamp() == nil {
+		return Change{}, false
+	}
+	c.Type, c.Waiting, c.OutOfSync = Missing, true, true
+	c.Effect = Effect(c.Desired, nil, desired)
+	return c, true
+}
+
+func unexpected(key Key, have mesh.Object, desired []mesh.Object, opts Options) Change {
+	c := Change{Type: Unexpected, Key: key, Live: have, Effect: Effect(nil, have, desired)}
+	c.Actor, c.At = readManagers(have).latest()
+	c.Waiting = have.GetDeletionTimestamp() != nil
+	c.Drift, c.OutOfSync = opts.IntentUnchanged && !c.Waiting, !opts.IntentUnchanged || c.Waiting
+	return c
+}
+
+// ours says whether an object claims to be the operator's, by any one of its
+// marks: an intruder who strips the label or the owner reference leaves the
+// entry in managedFields, and one who strips that too leaves the UID.
+func ours(o mesh.Object, opts Options) bool {
+	if o.GetLabels()[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByValue || Controlled(o) {
+		return true
+	}
+	for _, e := range o.GetManagedFields() {
+		if e.Manager == v1alpha1.ManagedByValue && e.Subresource == "" {
+			return true
+		}
+	}
+	return opts.Known != nil && o.GetUID() != "" && opts.Known(o.GetUID())
+}
+
+// Controlled says whether a profile or a baseline is the controller of an object.
+func Controlled(o metav1.Object) bool {
+	for _, ref := range o.GetOwnerReferences() {
+		gv, err := schema.ParseGroupVersion(ref.APIVersion)
+		if err == nil && gv.Group == v1alpha1.GroupVersion.Group && ref.Controller != nil && *ref.Controller &&
+			(ref.Kind == v1alpha1.KindProfile || ref.Kind == v1alpha1.KindBaseline) {
+			return true
+		}
+	}
+	return false
+}
+
+// Prunable says whether the operator may delete an unexpected object: not one
+// that bears our label under a name that the operator never gives.
+func (c Change) Prunable() bool {
+	return c.Type == Unexpected && strings.HasPrefix(c.Key.Name, mesh.NamePrefix)
+}
+
+func timeOf(t *metav1.Time) *time.Time {
+	if t == nil || t.IsZero() {
+		return nil
+	}
+	at := t.Time
+	return &at
+}

@@ -1,0 +1,216 @@
+package status
+
+import (
+	"fmt"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/effective"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+	"github.com/meshsecurity/mesh-security-operator/internal/posture"
+)
+
+// set adds a condition; the time of its last transition stays where the status did.
+func (c *computer) set(kind string, status metav1.ConditionStatus, reason, message string) {
+	cond := metav1.Condition{
+		Type: kind, Status: status, Reason: reason, Message: mesh.Cut(message, v1alpha1.MaxMessageBytes),
+		ObservedGeneration: c.Profile.Generation, LastTransitionTime: c.now,
+	}
+	for _, old := range c.before.Conditions {
+		if old.Type == kind && old.Status == status {
+			cond.LastTransitionTime = old.LastTransitionTime
+		}
+	}
+	c.conds = append(c.conds, cond)
+}
+
+func (c *computer) get(kind string) metav1.Condition {
+	for _, cond := range c.conds {
+		if cond.Type == kind {
+			return cond
+		}
+	}
+	return metav1.Condition{}
+}
+
+// conditions computes all of them, in the order in which a reader asks.
+func (c *computer) conditions(rules []v1alpha1.RuleStatus) {
+	c.accepted()
+	switch accepted := c.get(v1alpha1.ConditionAccepted); {
+	case accepted.Status != metav1.ConditionTrue:
+		c.notAccepted(v1alpha1.ReasonNotAccepted, "the profile is not accepted; what was last in force stays")
+	default:
+		c.resolvedRefs()
+		c.programmed()
+		c.inSync()
+		c.enforced(rules)
+		c.set(v1alpha1.ConditionCompliant, metav1.ConditionUnknown, v1alpha1.ReasonNotEvaluated, "this version does not audit the namespace")
+	}
+	c.ready(rules)
+}
+
+func (c *computer) accepted() {
+	switch {
+	case len(c.Decision.Resolution.Invalid) > 0:
+		c.set(v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonInvalid, words(c.Decision.Resolution.Invalid))
+	case c.Decision.Unsupported != "":
+		c.set(v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonUnsupportedMesh, c.Decision.Unsupported)
+	default:
+		c.set(v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonAccepted, "the profile is valid and the one in force")
+	}
+}
+
+// notAccepted answers everything that can't be said of a profile that is not in force.
+func (c *computer) notAccepted(reason, message string) {
+	c.set(v1alpha1.ConditionResolvedRefs, metav1.ConditionUnknown, reason, message)
+	c.set(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, reason, message)
+	for _, kind := range []string{
+		v1alpha1.ConditionInSync, v1alpha1.ConditionMutualTLSEnforced, v1alpha1.ConditionAuthorizationEnforced,
+		v1alpha1.ConditionEgressEnforced, v1alpha1.ConditionCompliant,
+	} {
+		c.set(kind, metav1.ConditionUnknown, reason, message)
+	}
+}
+
+func (c *computer) resolvedRefs() {
+	r := c.Decision.Resolution
+	problems := append(append([]posture.Problem{}, r.Missing...), r.Dangling...)
+	if len(problems) > 0 {
+		c.set(v1alpha1.ConditionResolvedRefs, metav1.ConditionFalse, problems[0].Reason, words(problems))
+		return
+	}
+	c.set(v1alpha1.ConditionResolvedRefs, metav1.ConditionTrue, v1alpha1.ReasonResolved, "everything that the profile names exists")
+}
+
+func (c *computer) programmed() {
+	no := func(reason, message string) {
+		c.set(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, reason, message)
+	}
+	switch {
+	case !c.Decision.Compiled:
+		no(v1alpha1.ReasonRefsUnresolved, "the profile names something without which it can't be applied, see ResolvedRefs; what was last in force stays")
+	case c.Decision.Paused && !c.settled:
+		c.set(v1alpha1.ConditionProgrammed, metav1.ConditionUnknown, v1alpha1.ReasonPaused, "the annotation "+v1alpha1.AnnotationPaused+" stops all writes, and the cluster differs from what is declared; remove the annotation")
+	case len(c.conflicts) > 0:
+		no(v1alpha1.ReasonConflict, fmt.Sprintf("an object with a name that the operator uses exists and is not its own: %s; delete or rename it, or annotate it %s=true to hand it over",
+			strings.Join(c.conflicts, ", "), v1alpha1.AnnotationAdopt))
+	case len(c.Decision.Unserved) > 0:
+		no(v1alpha1.ReasonMeshCRDsMissing, "the API server does not serve "+strings.Join(c.Decision.Unserved, ", ")+"; install the mesh; what needs no mesh is in force")
+	case len(c.Outcome.Failures) > 0:
+		f := c.Outcome.Failures[0]
+		reason := v1alpha1.ReasonApplyFailed
+		if f.Rejected {
+			reason = v1alpha1.ReasonRejected
+		}
+		no(reason, fmt.Sprintf("%s: %s", f.Resource, f.Message))
+	case len(c.open) > 0:
+		no(v1alpha1.ReasonDriftDetected, "somebody changed what was written, and it is left so; see InSync")
+	case c.Decision.Resolution.Posture.Mode == v1alpha1.ModeAudit:
+		c.set(v1alpha1.ConditionProgrammed, metav1.ConditionTrue, v1alpha1.ReasonAudit, "enforcementMode is Audit: nothing is to be written, and nothing is")
+	default:
+		c.set(v1alpha1.ConditionProgrammed, metav1.ConditionTrue, v1alpha1.ReasonProgrammed, "everything that the profile asks for is in the cluster")
+	}
+}
+
+func (c *computer) driftRemedy() string {
+	switch {
+	case c.Decision.Paused:
+		return "undo it, or remove the annotation " + v1alpha1.AnnotationPaused
+	case c.uncorrected:
+		return "correcting it failed, see Programmed"
+	}
+	return "undo it, or set drift.policy to Correct"
+}
+
+func (c *computer) inSync() {
+	switch {
+	case !c.Decision.Compiled:
+		c.set(v1alpha1.ConditionInSync, metav1.ConditionUnknown, v1alpha1.ReasonRefsUnresolved, "the profile can't be applied, so nothing is compared; see ResolvedRefs")
+	case len(c.open) > 0:
+		reason := v1alpha1.ReasonDriftDetected
+		if c.uncorrected {
+			reason = v1alpha1.ReasonDriftNotCorrected
+		}
+		message := strings.Join(c.open[:min(len(c.open), 3)], "; ")
+		if len(c.open) > 3 {
+			message += "; and others, see status.drift"
+		}
+		c.set(v1alpha1.ConditionInSync, metav1.ConditionFalse, reason, message+"; "+c.driftRemedy())
+	default:
+		c.set(v1alpha1.ConditionInSync, metav1.ConditionTrue, v1alpha1.ReasonInSync, "nobody changed what was written")
+	}
+}
+
+func (c *computer) enforced(rules []v1alpha1.RuleStatus) {
+	types := map[v1alpha1.Area]string{
+		v1alpha1.AreaMutualTLS:     v1alpha1.ConditionMutualTLSEnforced,
+		v1alpha1.AreaAuthorization: v1alpha1.ConditionAuthorizationEnforced,
+		v1alpha1.AreaEgress:        v1alpha1.ConditionEgressEnforced,
+	}
+	for _, area := range effective.Areas() {
+		if !c.Decision.Compiled {
+			c.set(types[area], metav1.ConditionUnknown, v1alpha1.ReasonRefsUnresolved, "the profile can't be applied; see ResolvedRefs")
+			continue
+		}
+		e := effective.Evaluate(effective.Input{
+			Posture: c.Decision.Resolution.Posture, Observed: c.Observed,
+			Rules: rules, Assurance: c.Decision.Result.Assurance, Settled: c.settled,
+		}, area)
+		c.set(types[area], e.Status, e.Reason, e.Message)
+	}
+}
+
+// ready follows the conditions that it depends on, and says by the kstatus
+// convention whether to wait (Reconciling) or to act (Stalled).
+func (c *computer) ready(rules []v1alpha1.RuleStatus) {
+	for _, kind := range []string{
+		v1alpha1.ConditionAccepted, v1alpha1.ConditionResolvedRefs, v1alpha1.ConditionInSync, v1alpha1.ConditionProgrammed,
+	} {
+		cond := c.get(kind)
+		switch {
+		case cond.Status == metav1.ConditionTrue:
+			continue
+		case cond.Reason == v1alpha1.ReasonApplyFailed || cond.Reason == v1alpha1.ReasonDriftNotCorrected:
+			c.set(v1alpha1.ConditionReady, metav1.ConditionUnknown, cond.Reason, cond.Message)
+			c.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, cond.Reason, "it is tried again")
+		case c.Decision.Paused && len(c.conflicts) == 0:
+			c.set(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonPaused, cond.Message)
+		default:
+			c.set(v1alpha1.ConditionReady, metav1.ConditionFalse, cond.Reason, cond.Message)
+			c.set(v1alpha1.ConditionStalled, metav1.ConditionTrue, cond.Reason, cond.Message)
+		}
+		return
+	}
+	var loose []string
+	for _, r := range rules {
+		if r.Verdict == v1alpha1.VerdictLooser || r.Verdict == v1alpha1.VerdictUnsupported {
+			loose = append(loose, fmt.Sprintf("%s rule %s is %s: %s", r.Area, r.Name, r.Verdict, r.Message))
+		}
+	}
+	if len(loose) > 0 {
+		message := strings.Join(loose, "; ")
+		c.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRulesLooser, message)
+		c.set(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonRulesLooser, message)
+		return
+	}
+	c.set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "the profile is in the cluster as declared")
+}
+
+// words puts problems into one message, with their paths.
+func words(problems []posture.Problem) string {
+	const most = 5
+	var b strings.Builder
+	for i, p := range problems {
+		if i == most {
+			fmt.Fprintf(&b, "; and %d more", len(problems)-most)
+			break
+		}
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(p.Path + ": " + p.Message)
+	}
+	return b.String()
+}

@@ -1,0 +1,376 @@
+package status
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/decide"
+	"github.com/meshsecurity/mesh-security-operator/internal/drift"
+	"github.com/meshsecurity/mesh-security-operator/internal/effective"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+)
+
+// Failure is a step that was not done.
+type Failure struct {
+	// Resource is KIND/NAME.
+	Resource string
+	// Rejected is true when the API server refused it and will refuse it again.
+	Rejected bool
+	Message  string
+}
+
+// Outcome is what became of a decision's steps.
+type Outcome struct {
+	// Failures of steps, in their order; steps that were held back because of
+	// an earlier failure are among them.
+	Failures []Failure
+}
+
+func (o Outcome) failed(resource string) bool {
+	return slices.ContainsFunc(o.Failures, func(f Failure) bool { return f.Resource == resource })
+}
+
+// Input is what a status is computed from.
+type Input struct {
+	Profile  *v1alpha1.MeshSecurityProfile
+	Observed facts.Observed
+	Decision decide.Decision
+	Outcome  Outcome
+	Now      time.Time
+}
+
+// Compute returns the status of the profile in force, and the changes by
+// others that are new in it.
+func Compute(in Input) (v1alpha1.MeshSecurityProfileStatus, []v1alpha1.DriftRecord) {
+	c := &computer{Input: in, now: metav1.NewTime(in.Now.Truncate(time.Second)), before: in.Profile.Status}
+	c.changes()
+	c.settled = c.Decision.Compiled && len(c.open) == 0 && len(c.Outcome.Failures) == 0 &&
+		len(c.conflicts) == 0 && len(c.Decision.Unserved) == 0 && !c.pending
+	out := v1alpha1.MeshSecurityProfileStatus{
+		ObservedGeneration: in.Profile.Generation,
+		AppliedDigest:      c.digest(),
+		Mesh:               c.mesh(),
+		Effective:          c.effective(),
+		Summary:            c.summary(),
+		Rules:              c.rules(),
+		Drift:              c.records,
+		Findings:           c.findings(),
+	}
+	c.conditions(out.Rules)
+	out.Conditions = c.conds
+	out.Attention = c.attention(out)
+	shorten(&out)
+	return out, c.fresh
+}
+
+// Superseded returns the status of a profile that is not the one in force.
+func Superseded(p *v1alpha1.MeshSecurityProfile, winner string, now time.Time) v1alpha1.MeshSecurityProfileStatus {
+	c := &computer{Input: Input{Profile: p}, now: metav1.NewTime(now.Truncate(time.Second)), before: p.Status}
+	msg := fmt.Sprintf("profile %s is older and is the one in force in this namespace; merge this one into it, or delete one of the two", winner)
+	c.set(v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonSuperseded, msg)
+	c.notAccepted(v1alpha1.ReasonNotAccepted, "this profile is not the one in force")
+	c.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSuperseded, msg)
+	c.set(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonSuperseded, msg)
+	return v1alpha1.MeshSecurityProfileStatus{
+		ObservedGeneration: p.Generation, Drift: p.Status.Drift, Conditions: c.conds, Attention: []string{msg},
+	}
+}
+
+type computer struct {
+	Input
+	now    metav1.Time
+	before v1alpha1.MeshSecurityProfileStatus
+
+	// open are changes by others that are in the cluster still, in words.
+	open []string
+	// uncorrected is true when one of them should have been undone.
+	uncorrected bool
+	// conflicts are KIND/NAME of foreign objects under our names.
+	conflicts []string
+	// pending is true when there is something left to write.
+	pending bool
+	settled bool
+	records []v1alpha1.DriftRecord
+	fresh   []v1alpha1.DriftRecord
+	conds   []metav1.Condition
+}
+
+// changes sorts out what the differences mean after acting.
+func (c *computer) changes() {
+	c.records = slices.Clone(c.before.Drift)
+	for _, ch := range c.Decision.Changes {
+		resource := ch.Resource()
+		failed := c.Outcome.failed(resource)
+		switch {
+		case ch.Type == drift.Conflict:
+			c.conflicts = append(c.conflicts, resource)
+			continue
+		case !ch.Drift:
+			c.pending = c.pending || failed || ch.Waiting || c.Decision.Paused
+			continue
+		}
+		resolution := v1alpha1.ResolutionCorrected
+		switch {
+		case c.Decision.Left(ch):
+			resolution = v1alpha1.ResolutionReported
+		case failed || ch.Waiting:
+			resolution = v1alpha1.ResolutionFailed
+			c.uncorrected = true
+		}
+		r := ch.Record(c.now.Time, resolution)
+		if resolution != v1alpha1.ResolutionCorrected {
+			c.open = append(c.open, Describe(r))
+		}
+		c.record(r)
+	}
+	if len(c.records) > v1alpha1.MaxStatusDrift {
+		c.records = c.records[:v1alpha1.MaxStatusDrift]
+	}
+}
+
+// record adds a change to the list, newest first. One that is open already is
+// the same change seen again, and keeps the time at which it was first seen.
+func (c *computer) record(r v1alpha1.DriftRecord) {
+	for i, old := range c.records {
+		if old.Resolution == v1alpha1.ResolutionCorrected || !sameChange(old, r) {
+			continue
+		}
+		if old.Resolution != r.Resolution {
+			c.records[i].Resolution = r.Resolution
+			c.fresh = append(c.fresh, c.records[i])
+		}
+		return
+	}
+	c.records = slices.Insert(c.records, 0, r)
+	c.fresh = append(c.fresh, r)
+}
+
+func sameChange(a, b v1alpha1.DriftRecord) bool {
+	return a.Resource == b.Resource && a.Type == b.Type && a.Actor == b.Actor && slices.Equal(a.Fields, b.Fields)
+}
+
+// Describe puts a change into words.
+func Describe(r v1alpha1.DriftRecord) string {
+	verb := map[v1alpha1.DriftType]string{
+		v1alpha1.DriftMissing:    "was deleted",
+		v1alpha1.DriftModified:   "was changed",
+		v1alpha1.DriftUnexpected: "was added",
+		v1alpha1.DriftShadowed:   "is overridden",
+	}[r.Type]
+	by := r.Actor
+	if by == "" || by == "unknown" {
+		by = "somebody unknown (see the API server's audit log)"
+	}
+	s := fmt.Sprintf("%s %s by %s, which %s", r.Resource, verb, by,
+		map[v1alpha1.Effect]string{v1alpha1.EffectWeakens: "weakens the posture", v1alpha1.EffectTightens: "tightens the posture", v1alpha1.EffectNeutral: "leaves the posture as it is"}[r.Effect])
+	if len(r.Fields) > 0 {
+		f := r.Fields[0]
+		s += fmt.Sprintf(": %s is %s instead of %s", f.Path, cmp.Or(f.Observed, "absent"), cmp.Or(f.Desired, "absent"))
+		if len(r.Fields) > 1 {
+			s += ", and other fields"
+		}
+	}
+	return s
+}
+
+// digest is the fingerprint of what was last written as a whole.
+func (c *computer) digest() string {
+	if c.Decision.Compiled && !c.pending && len(c.Outcome.Failures) == 0 && len(c.conflicts) == 0 && len(c.Decision.Unserved) == 0 {
+		return c.Decision.Digest
+	}
+	return c.before.AppliedDigest
+}
+
+func (c *computer) mesh() *v1alpha1.MeshStatus {
+	m := c.Observed.Facts.Mesh
+	return &v1alpha1.MeshStatus{Provider: m.Provider, DataPlane: m.DataPlane, Revision: m.Revision, Version: m.Version}
+}
+
+const undeclared = "NotDeclared"
+
+// effective is the posture in force. Where the profile can't be used, the last
+// one that could stays in force, and stays shown.
+func (c *computer) effective() *v1alpha1.EffectivePosture {
+	if !c.Decision.Compiled {
+		return c.before.Effective
+	}
+	p := c.Decision.Resolution.Posture
+	out := &v1alpha1.EffectivePosture{
+		EnforcementMode: p.Mode, MutualTLS: undeclared, Authorization: undeclared, Egress: undeclared, AccessLog: undeclared,
+		DriftPolicy: p.DriftPolicy, Origins: p.Origins,
+	}
+	// A value that denies nothing yet must not read as one that does.
+	note := ""
+	switch p.Mode {
+	case v1alpha1.ModeAudit:
+		note = " (audit)"
+	case v1alpha1.ModeDryRun:
+		note = " (dry run)"
+	}
+	if p.MutualTLS != nil {
+		out.MutualTLS = string(p.MutualTLS.Mode) + note
+	}
+	if p.Authorization != nil {
+		out.Authorization = string(p.Authorization.Default) + note
+	}
+	if p.Egress != nil {
+		out.Egress = string(p.Egress.Default) + note
+		out.EgressAssurance = c.Decision.Result.Assurance
+	}
+	if p.AccessLog != "" {
+		out.AccessLog = string(p.AccessLog)
+	}
+	return out
+}
+
+func (c *computer) summary() *v1alpha1.Summary {
+	s := &v1alpha1.Summary{}
+	for _, w := range effective.Workloads(c.Observed.Facts) {
+		s.Workloads.Total++
+		if w.Enrolled {
+			s.Workloads.Enrolled++
+			if len(w.Bypass) == 0 {
+				s.Workloads.Compliant++
+			}
+		}
+	}
+	if !c.Decision.Compiled {
+		if c.before.Summary != nil {
+			s.Resources = c.before.Summary.Resources
+		}
+		return s
+	}
+	s.Resources.Desired = int32(len(c.Decision.Result.Objects)) //nolint:gosec // bounded by the limits of the API
+	off := map[string]bool{}
+	for _, ch := range c.Decision.Changes {
+		if ch.Desired != nil && (c.Decision.Left(ch) || ch.Waiting || c.Outcome.failed(ch.Resource())) {
+			off[ch.Resource()] = true
+		}
+	}
+	s.Resources.InSync = int32(len(c.Decision.Desired) - len(off)) //nolint:gosec // likewise
+	return s
+}
+
+// rules is one line for everything that the profile declares.
+func (c *computer) rules() []v1alpha1.RuleStatus {
+	if !c.Decision.Compiled {
+		return c.before.Rules
+	}
+	var out []v1alpha1.RuleStatus
+	for _, o := range c.Decision.Resolution.Posture.Expired {
+		out = append(out, v1alpha1.RuleStatus{
+			Name: v1alpha1.RuleName(o.Name), Area: v1alpha1.AreaMutualTLS, Verdict: v1alpha1.VerdictStricter,
+			Message: fmt.Sprintf("expired at %s: the namespace's own mode applies to the port again; remove the override, or give it a later expiresAt", o.Expires.UTC().Format(time.RFC3339)),
+		})
+	}
+	missing := c.Decision.Unserved
+	for _, r := range c.Decision.Result.Rules {
+		// What is not in the cluster is not in force, whatever the compiler made of it.
+		if r.Verdict == v1alpha1.VerdictEnforced || r.Verdict == v1alpha1.VerdictDryRun {
+			switch {
+			case len(missing) > 0:
+				r.Verdict, r.EnforcedBy = v1alpha1.VerdictPending, nil
+				r.Message = "the API server does not serve " + strings.Join(missing, ", ") + "; install the mesh"
+			case !c.settled:
+				r.Verdict = v1alpha1.VerdictPending
+				r.Message = "what enforces it is not in the cluster as it should be; see the conditions Programmed and InSync"
+			}
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// CheckOverrideExpired is the finding about a port override whose time is over.
+const CheckOverrideExpired = "PROF-002"
+
+func (c *computer) findings() []v1alpha1.Finding {
+	if !c.Decision.Compiled {
+		return c.before.Findings
+	}
+	var out []v1alpha1.Finding
+	for _, o := range c.Decision.Resolution.Posture.Expired {
+		out = append(out, v1alpha1.Finding{
+			Check: CheckOverrideExpired, Severity: v1alpha1.SeverityLow, Subject: v1alpha1.KindProfile + "/" + c.Profile.Name,
+			Message:     fmt.Sprintf("port override %s expired at %s and is not applied any more", o.Name, o.Expires.UTC().Format(time.RFC3339)),
+			Remediation: "remove the override from the profile, or give it a later expiresAt",
+		})
+	}
+	if len(out) > v1alpha1.MaxStatusFindings {
+		out = out[:v1alpha1.MaxStatusFindings]
+	}
+	return out
+}
+
+// attention lists in sentences what is not as declared, worst first.
+func (c *computer) attention(s v1alpha1.MeshSecurityProfileStatus) []string {
+	var out []string
+	for _, o := range c.open {
+		out = append(out, o+"; "+c.driftRemedy())
+	}
+	for _, cond := range s.Conditions {
+		if worthSaying(cond) {
+			out = append(out, fmt.Sprintf("%s is %s: %s", cond.Type, strings.ToLower(string(cond.Status)), cond.Message))
+		}
+	}
+	for _, r := range s.Rules {
+		if r.Verdict != v1alpha1.VerdictEnforced && r.Verdict != v1alpha1.VerdictDryRun {
+			out = append(out, fmt.Sprintf("%s rule %s is %s: %s", r.Area, r.Name, r.Verdict, r.Message))
+		}
+	}
+	if c.Decision.Compiled && c.Decision.Resolution.Posture.Guard != v1alpha1.GuardNone {
+		out = append(out, fmt.Sprintf("drift.guard is %s, and this version installs no admission policies: changes by others are found and answered by drift.policy, not prevented", c.Decision.Resolution.Posture.Guard))
+	}
+	for i, a := range out {
+		out[i] = mesh.Cut(a, v1alpha1.MaxMessageBytes)
+	}
+	if len(out) > v1alpha1.MaxStatusAttention {
+		rest := len(out) - v1alpha1.MaxStatusAttention + 1
+		out = append(out[:v1alpha1.MaxStatusAttention-1], fmt.Sprintf("and %d more; see conditions and rules", rest))
+	}
+	return out
+}
+
+// worthSaying leaves out conditions that only repeat another one, or that a
+// reader knows from the spec.
+func worthSaying(c metav1.Condition) bool {
+	if c.Status == metav1.ConditionTrue {
+		return false
+	}
+	switch c.Type {
+	case v1alpha1.ConditionReady, v1alpha1.ConditionCompliant, v1alpha1.ConditionInSync:
+		return false
+	}
+	switch c.Reason {
+	case v1alpha1.ReasonNotDeclared, v1alpha1.ReasonDryRun, v1alpha1.ReasonAudit, v1alpha1.ReasonNotAccepted, v1alpha1.ReasonNotProgrammed, v1alpha1.ReasonRulesNotEnforced:
+		return false
+	}
+	return true
+}
+
+// maxStatusBytes keeps a status far below what etcd takes.
+const maxStatusBytes = 64 << 10
+
+// shorten cuts the rules' messages until the status fits.
+func shorten(s *v1alpha1.MeshSecurityProfileStatus) {
+	for i := range s.Rules {
+		s.Rules[i].Message = mesh.Cut(s.Rules[i].Message, v1alpha1.MaxMessageBytes)
+	}
+	for _, limit := range []int{384, 192, 96} {
+		b, err := json.Marshal(s)
+		if err != nil || len(b) <= maxStatusBytes {
+			return
+		}
+		for i := range s.Rules {
+			s.Rules[i].Message = mesh.Cut(s.Rules[i].Message, limit)
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/yaml"
+
+	"k8s.io/client-go/informers"
+
+	"github.com/meshsecurity/mesh-security-operator/test/controlplane"
+)
+
+// cluster is a control plane and what the demo needs to act on it.
+type cluster struct {
+	*controlplane.ControlPlane
+	root       string
+	clientset  kubernetes.Interface
+	kubeconfig string
+}
+
+func startCluster(ctx context.Context, root string) (*cluster, error) {
+	istio, err := controlplane.IstioCRDs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cp, err := controlplane.Start(ctx, controlplane.Options{CRDPaths: []string{filepath.Join(root, "config/crd/bases"), istio}})
+	if err != nil {
+		return nil, err
+	}
+	c := &cluster{ControlPlane: cp, root: root}
+	if c.clientset, err = kubernetes.NewForConfig(cp.Config()); err == nil {
+		c.kubeconfig, err = cp.Kubeconfig("admin", "system:masters")
+	}
+	if err != nil {
+		return nil, errors.Join(err, cp.Stop())
+	}
+	return c, nil
+}
+
+// kubectl runs the real kubectl as the owner of a kubeconfig.
+func (c *cluster) kubectl(kubeconfig, stdin string, args ...string) (string, error) {
+	cmd := exec.Command(c.KubectlPath(), args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return string(out), nil
+}
+
+// apply applies YAML as the administrator.
+func (c *cluster) apply(yaml string) error {
+	_, err := c.kubectl(c.kubeconfig, yaml, "apply", "--server-side", "-f", "-")
+	return err
+}
+
+// inject adds to every deployment of a manifest the proxy container that
+// Istio's injector would add to its pods.
+func inject(manifest string) (string, error) {
+	docs := strings.Split(manifest, "\n---\n")
+	for i, doc := range docs {
+		var kind metav1.TypeMeta
+		if err := yaml.Unmarshal([]byte(doc), &kind); err != nil {
+			return "", err
+		}
+		if kind.Kind != "Deployment" {
+			continue
+		}
+		var d appsv1.Deployment
+		if err := yaml.UnmarshalStrict([]byte(doc), &d); err != nil {
+			return "", err
+		}
+		d.Spec.Template.Spec.Containers = append(d.Spec.Template.Spec.Containers, corev1.Container{
+			Name: "istio-proxy", Image: "registry.example.com/istio/proxyv2:1.31.1",
+		})
+		out, err := yaml.Marshal(d)
+		if err != nil {
+			return "", err
+		}
+		docs[i] = string(out)
+	}
+	return strings.Join(docs, "\n---\n"), nil
+}
+
+// playKubelet reports every pod as running and ready, as soon as there is one.
+func (c *cluster) playKubelet(ctx context.Context) error {
+	factory := informers.NewSharedInformerFactory(c.clientset, 0)
+	pods := factory.Core().V1().Pods().Informer()
+	const running = `{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}`
+	_, err := pods.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: func(o any) {
+		p, ok := o.(*corev1.Pod)
+		if !ok || p.Status.Phase == corev1.PodRunning {
+			return
+		}
+		if _, err := c.clientset.CoreV1().Pods(p.Namespace).Patch(ctx, p.Name, types.StrategicMergePatchType, []byte(running), metav1.PatchOptions{}, "status"); err != nil && ctx.Err() == nil {
+			fmt.Fprintln(os.Stderr, "demo: a pod can't be reported as running:", err)
+		}
+	}})
+	if err != nil {
+		return err
+	}
+	factory.Start(ctx.Done())
+	if !cache.WaitForCacheSync(ctx.Done(), pods.HasSynced) {
+		return errors.New("pods can't be listed")
+	}
+	return nil
+}
+
+// eventually asks until the answer is as wished, for half a minute: what is
+// waited for is another program's work.
+func eventually(ctx context.Context, what string, ask func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	var last error
+	for {
+		ok, err := ask()
+		if ok && err == nil {
+			return nil
+		}
+		last = err
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("waited in vain: %s", what), last)
+		}
+	}
+}

@@ -58,29 +58,25 @@ func AddToScheme(s *runtime.Scheme) error {
 	)
 }
 
-// CacheOptions says what the cache holds of each kind. Nothing is read that is
-// not listed here: a read of another kind fails instead of starting a watch.
+// CacheOptions says what the cache holds. A read of a kind that is not watched
+// fails instead of starting a watch. What is trimmed goes by an object's type:
+// options by kind would need the kinds of the mesh to be served at start.
 func CacheOptions(meshNamespace string) cache.Options {
-	inMesh := map[string]cache.Config{meshNamespace: {}}
-	by := map[client.Object]cache.ByObject{
-		&corev1.Pod{}:                               {Transform: snapshot.TrimPod},
-		&corev1.Service{}:                           {Transform: snapshot.TrimService},
-		&corev1.Namespace{}:                         {Transform: snapshot.TrimNamespace},
-		snapshot.ServiceAccountMetadata():           {Transform: snapshot.TrimMetadata},
-		snapshot.EnvoyFilterMetadata():              {Transform: snapshot.TrimMetadata},
-		&corev1.ConfigMap{}:                         {Transform: snapshot.TrimConfigMap, Namespaces: inMesh},
-		&appsv1.Deployment{}:                        {Transform: snapshot.TrimDeployment, Namespaces: inMesh},
-		&apiextensionsv1.CustomResourceDefinition{}: {Transform: snapshot.TrimCRD},
-		&v1alpha1.MeshSecurityProfile{}:             {Transform: cache.TransformStripManagedFields()},
-		&v1alpha1.MeshSecurityBaseline{}:            {Transform: cache.TransformStripManagedFields()},
-		&v1alpha1.MeshSecurityException{}:           {Transform: cache.TransformStripManagedFields()},
+	inMesh := cache.ByObject{Namespaces: map[string]cache.Config{meshNamespace: {}}}
+	return cache.Options{
+		ByObject:                    map[client.Object]cache.ByObject{&corev1.ConfigMap{}: inMesh, &appsv1.Deployment{}: inMesh},
+		DefaultTransform:            trim,
+		ReaderFailOnMissingInformer: true,
 	}
-	for _, k := range mesh.ManagedKinds() {
-		if o, ok := k.New().(client.Object); ok {
-			by[o] = cache.ByObject{Transform: drift.Transform}
+}
+
+func trim(in any) (any, error) {
+	if o, ok := in.(runtime.Object); ok {
+		if _, managed := mesh.KindOf(o); managed {
+			return drift.Transform(in)
 		}
 	}
-	return cache.Options{ByObject: by, ReaderFailOnMissingInformer: true}
+	return snapshot.Trim(in)
 }
 
 // maxBackoff is the longest pause before a failed namespace is tried again;
@@ -143,17 +139,17 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	}
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("profile").
-		WithLogConstructor(func(req *reconcile.Request) logr.Logger {
-			log := mgr.GetLogger().WithValues("controller", "profile")
-			if req != nil {
-				log = log.WithValues("namespace", req.Name)
-			}
-			return log
-		}).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: max(cfg.Workers, 1), RateLimiter: rateLimiter(),
 			// A replica that waits for its turn has its caches filled.
 			EnableWarmup: &warm,
+			LogConstructor: func(req *reconcile.Request) logr.Logger {
+				log := mgr.GetLogger().WithValues("controller", "profile")
+				if req != nil {
+					log = log.WithValues("namespace", req.Name)
+				}
+				return log
+			},
 		}).
 		Watches(&v1alpha1.MeshSecurityProfile{}, enqueue{priority: priorityEdit, namespaces: own, changed: profileChanged}).
 		Watches(&corev1.Pod{}, enqueue{namespaces: own, changed: podChanged}).

@@ -110,7 +110,10 @@ func run(ctx context.Context, once bool) (err error) {
 			return err
 		}
 	}
-	if err := c.playKubelet(ctx); err != nil {
+	// Its watch has to end before the API server does.
+	kubelet, endKubelet := context.WithCancel(ctx)
+	defer endKubelet()
+	if err := c.playKubelet(kubelet); err != nil {
 		return err
 	}
 

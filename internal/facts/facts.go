@@ -144,6 +144,9 @@ type ServicePort struct {
 	Target   intstr.IntOrString
 }
 
+// HostNetwork is how Bypass names a pod that uses its node's network.
+const HostNetwork = "hostNetwork"
+
 // Enrolled says whether the mesh's data plane carries the pod's traffic.
 func (p Pod) Enrolled(plane v1alpha1.DataPlane) bool {
 	if plane == v1alpha1.DataPlaneAmbient {

@@ -1,6 +1,9 @@
 package mesh
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 )
@@ -22,43 +25,49 @@ func (g Group) Name() string {
 	return Name("egress", g.Rules[0].Name)
 }
 
-// Groups partitions egress rules by the workloads that they are for. The first
-// group is the namespace's own, also where it has no rule. A mesh applies one
-// egress setting to a workload, so that two groups must not share one: a rule
-// that could is left out and named in overlapping, with the earlier rule that
-// it overlaps.
-func Groups(rules []posture.EgressRule) (groups []Group, overlapping map[string]string) {
-	groups = []Group{{}}
-	overlapping = map[string]string{}
-	for _, r := range rules {
-		i, other := groupOf(groups, r)
-		switch {
-		case other != "":
-			overlapping[r.Name] = other
-		case i < 0:
-			groups = append(groups, Group{Selector: r.Selector, Rules: []posture.EgressRule{r}})
-		default:
-			groups[i].Rules = append(groups[i].Rules, r)
+// Grouping partitions egress rules by the workloads that they are for. A mesh
+// applies one egress setting to a workload, so that two groups must not share
+// one. The first group is the namespace's own, also where it has no rule.
+type Grouping struct{ groups []Group }
+
+// Overlaps names an earlier rule whose workloads, without being the same, could
+// be those of r; empty where there is none and r may be added.
+func (g *Grouping) Overlaps(r posture.EgressRule) string {
+	if len(r.Selector) == 0 || g.find(r.Selector) >= 0 {
+		return ""
+	}
+	for _, other := range g.groups {
+		if len(other.Selector) > 0 && facts.Overlap(other.Selector, r.Selector) {
+			return other.Rules[0].Name
 		}
 	}
-	return groups, overlapping
+	return ""
 }
 
-// groupOf is the group that a rule belongs to, -1 for a new one, or the name of
-// a rule that it overlaps.
-func groupOf(groups []Group, r posture.EgressRule) (index int, overlaps string) {
-	if len(r.Selector) == 0 {
-		return 0, ""
+// Add puts a rule into the group of its workloads.
+func (g *Grouping) Add(r posture.EgressRule) {
+	g.start()
+	if i := g.find(r.Selector); i >= 0 {
+		g.groups[i].Rules = append(g.groups[i].Rules, r)
+		return
 	}
-	for i, g := range groups[1:] {
-		if facts.SelectorKey(g.Selector) == facts.SelectorKey(r.Selector) {
-			return i + 1, ""
-		}
+	g.groups = append(g.groups, Group{Selector: r.Selector, Rules: []posture.EgressRule{r}})
+}
+
+// Groups returns the namespace's own group and then the others, in the order
+// of their first rules.
+func (g *Grouping) Groups() []Group {
+	g.start()
+	return g.groups
+}
+
+func (g *Grouping) start() {
+	if len(g.groups) == 0 {
+		g.groups = []Group{{}}
 	}
-	for _, g := range groups[1:] {
-		if facts.Overlap(g.Selector, r.Selector) {
-			return -1, g.Rules[0].Name
-		}
-	}
-	return -1, ""
+}
+
+// find is the group of exactly these workloads, -1 where there is none.
+func (g *Grouping) find(selector map[string]string) int {
+	return slices.IndexFunc(g.groups, func(other Group) bool { return maps.Equal(other.Selector, selector) })
 }

@@ -9,8 +9,29 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// The Trim functions are transforms of the cache: they keep what the reader
-// uses and drop the rest, since a pod is 8 KB whole and a quarter of it so.
+// Trim is a transform of the cache: it keeps what the reader uses of an object
+// and drops the rest, since a pod is 8 KB whole and a quarter of it so.
+func Trim(in any) (any, error) {
+	switch o := in.(type) {
+	case *corev1.Pod:
+		return trimPod(o), nil
+	case *corev1.Service:
+		return trimService(o), nil
+	case *corev1.Namespace:
+		return trimNamespace(o), nil
+	case *metav1.PartialObjectMetadata:
+		return trimMetadata(o), nil
+	case *appsv1.Deployment:
+		return trimDeployment(o), nil
+	case *corev1.ConfigMap:
+		return trimConfigMap(o), nil
+	case *apiextensionsv1.CustomResourceDefinition:
+		return trimCRD(o), nil
+	case metav1.Object:
+		o.SetManagedFields(nil)
+	}
+	return in, nil
+}
 
 func trimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
@@ -19,12 +40,7 @@ func trimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 	}
 }
 
-// TrimPod keeps what PodFacts reads.
-func TrimPod(in any) (any, error) {
-	p, ok := in.(*corev1.Pod)
-	if !ok {
-		return in, nil
-	}
+func trimPod(p *corev1.Pod) *corev1.Pod {
 	out := &corev1.Pod{TypeMeta: p.TypeMeta, ObjectMeta: trimMeta(p.ObjectMeta)}
 	for k, v := range p.Annotations {
 		if strings.Contains(k, "istio.io/") {
@@ -44,7 +60,7 @@ func TrimPod(in any) (any, error) {
 	out.Spec.InitContainers = trimContainers(p.Spec.InitContainers)
 	out.Spec.Containers = trimContainers(p.Spec.Containers)
 	out.Status.Phase = p.Status.Phase
-	return out, nil
+	return out
 }
 
 func trimContainers(in []corev1.Container) []corev1.Container {
@@ -59,71 +75,40 @@ func trimContainers(in []corev1.Container) []corev1.Container {
 	return out
 }
 
-// TrimService keeps what ServiceFacts reads.
-func TrimService(in any) (any, error) {
-	s, ok := in.(*corev1.Service)
-	if !ok {
-		return in, nil
-	}
+func trimService(s *corev1.Service) *corev1.Service {
 	out := &corev1.Service{TypeMeta: s.TypeMeta, ObjectMeta: trimMeta(s.ObjectMeta)}
 	out.Spec = corev1.ServiceSpec{Selector: s.Spec.Selector, Type: s.Spec.Type, Ports: s.Spec.Ports}
-	return out, nil
+	return out
 }
 
-// TrimNamespace keeps labels and whether the namespace is being deleted.
-func TrimNamespace(in any) (any, error) {
-	n, ok := in.(*corev1.Namespace)
-	if !ok {
-		return in, nil
-	}
+func trimNamespace(n *corev1.Namespace) *corev1.Namespace {
 	out := &corev1.Namespace{TypeMeta: n.TypeMeta, ObjectMeta: trimMeta(n.ObjectMeta)}
 	if v, ok := n.Annotations[linkerdInject]; ok {
 		out.Annotations = map[string]string{linkerdInject: v}
 	}
-	return out, nil
+	return out
 }
 
-// TrimMetadata keeps name and namespace of what matters by its existence alone.
-func TrimMetadata(in any) (any, error) {
-	m, ok := in.(*metav1.PartialObjectMetadata)
-	if !ok {
-		return in, nil
-	}
+func trimMetadata(m *metav1.PartialObjectMetadata) *metav1.PartialObjectMetadata {
 	out := &metav1.PartialObjectMetadata{TypeMeta: m.TypeMeta, ObjectMeta: trimMeta(m.ObjectMeta)}
 	out.Labels = nil
-	return out, nil
+	return out
 }
 
-// TrimDeployment keeps what tells of a control plane: image and availability.
-func TrimDeployment(in any) (any, error) {
-	d, ok := in.(*appsv1.Deployment)
-	if !ok {
-		return in, nil
-	}
+func trimDeployment(d *appsv1.Deployment) *appsv1.Deployment {
 	out := &appsv1.Deployment{TypeMeta: d.TypeMeta, ObjectMeta: trimMeta(d.ObjectMeta)}
 	for _, c := range d.Spec.Template.Spec.Containers {
 		out.Spec.Template.Spec.Containers = append(out.Spec.Template.Spec.Containers, corev1.Container{Name: c.Name, Image: c.Image})
 	}
 	out.Status.AvailableReplicas = d.Status.AvailableReplicas
-	return out, nil
+	return out
 }
 
-// TrimConfigMap drops managed fields.
-func TrimConfigMap(in any) (any, error) {
-	c, ok := in.(*corev1.ConfigMap)
-	if !ok {
-		return in, nil
-	}
-	return &corev1.ConfigMap{TypeMeta: c.TypeMeta, ObjectMeta: trimMeta(c.ObjectMeta), Data: c.Data}, nil
+func trimConfigMap(c *corev1.ConfigMap) *corev1.ConfigMap {
+	return &corev1.ConfigMap{TypeMeta: c.TypeMeta, ObjectMeta: trimMeta(c.ObjectMeta), Data: c.Data}
 }
 
-// TrimCRD keeps names, served versions and conditions: the schemas of Istio's
-// kinds alone are a megabyte.
-func TrimCRD(in any) (any, error) {
-	c, ok := in.(*apiextensionsv1.CustomResourceDefinition)
-	if !ok {
-		return in, nil
-	}
+func trimCRD(c *apiextensionsv1.CustomResourceDefinition) *apiextensionsv1.CustomResourceDefinition {
 	out := &apiextensionsv1.CustomResourceDefinition{TypeMeta: c.TypeMeta, ObjectMeta: trimMeta(c.ObjectMeta)}
 	out.Labels = nil
 	out.Spec.Group, out.Spec.Names.Kind = c.Spec.Group, c.Spec.Names.Kind
@@ -133,5 +118,5 @@ func TrimCRD(in any) (any, error) {
 	for _, s := range c.Status.Conditions {
 		out.Status.Conditions = append(out.Status.Conditions, apiextensionsv1.CustomResourceDefinitionCondition{Type: s.Type, Status: s.Status})
 	}
-	return out, nil
+	return out
 }

@@ -1,0 +1,273 @@
+package golden
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	networkingv1alpha3 "istio.io/client-go/pkg/apis/networking/v1alpha3"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	telemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	netv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/yaml"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/decide"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+	"github.com/meshsecurity/mesh-security-operator/internal/snapshot"
+	"github.com/meshsecurity/mesh-security-operator/internal/status"
+)
+
+const (
+	casesDir = "testdata/cases"
+	// namespace of every case's profile.
+	namespace = "payments"
+	absent    = "golden/absent"
+)
+
+// now is when every case is observed.
+var now = time.Date(2027, 1, 15, 12, 0, 0, 0, time.UTC)
+
+// operator is what an operator is told by flags.
+type operator struct {
+	PolicyEnforced facts.Tristate `json:"policyEnforced"`
+	ClusterCIDRs   []string       `json:"clusterCIDRs"`
+	ClusterDomain  string         `json:"clusterDomain"`
+}
+
+var scheme = func() *runtime.Scheme {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		corev1.AddToScheme, appsv1.AddToScheme, netv1.AddToScheme, v1alpha1.AddToScheme,
+		securityv1.AddToScheme, networkingv1.AddToScheme, networkingv1alpha3.AddToScheme, telemetryv1.AddToScheme,
+	} {
+		utilruntime.Must(add(s))
+	}
+	return s
+}()
+
+var decoder = serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
+
+func TestGolden(t *testing.T) {
+	base := decodeFile(t, "testdata/base.yaml")
+	dirs, err := filepath.Glob(casesDir + "/*")
+	if err != nil || len(dirs) == 0 {
+		t.Fatalf("no cases in %s: %v", casesDir, err)
+	}
+	for _, dir := range dirs {
+		t.Run(filepath.Base(dir), func(t *testing.T) { runCase(t, dir, base) })
+	}
+}
+
+func runCase(t *testing.T, dir string, base []client.Object) {
+	t.Helper()
+	onlyKnownFiles(t, dir)
+	c := clusterOf(t, overlay(base, decodeFile(t, filepath.Join(dir, "in.yaml"))), operatorOf(t, dir))
+
+	first := c.reconcile()
+	second := c.reconcile()
+	if len(second.Steps) > 0 {
+		t.Errorf("a second look finds something to do: %+v", second.Steps)
+	}
+	golden(t, filepath.Join(dir, "posture.yaml"), encode(t, first.Resolution.Posture))
+	golden(t, filepath.Join(dir, "resources.yaml"), encodeAll(t, first.Desired))
+	golden(t, filepath.Join(dir, "status.yaml"), encode(t, second.Profile.Status))
+}
+
+// cluster is a case's, and the operator's way of reading it.
+type cluster struct {
+	t      *testing.T
+	client client.Client
+	reader *snapshot.Reader
+}
+
+// reconcile does what the controller does, with a client that never fails: the
+// decision's profile carries the status that it wrote.
+func (c cluster) reconcile() decide.Decision {
+	c.t.Helper()
+	observed, err := c.reader.Read(context.Background(), namespace)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	d := decide.Make(observed, now)
+	if d.Profile == nil {
+		c.t.Fatalf("no profile in namespace %s", namespace)
+	}
+	d.Profile.Status, _ = status.Compute(status.Input{Profile: d.Profile, Observed: observed, Decision: d, Now: now})
+	if err := c.client.Status().Update(context.Background(), d.Profile); err != nil {
+		c.t.Fatal(err)
+	}
+	for _, o := range d.Desired {
+		// What is there already is what a second look must not want to change.
+		if err := c.client.Create(context.Background(), o.DeepCopyObject().(client.Object)); err != nil && !apierrors.IsAlreadyExists(err) {
+			c.t.Fatal(err)
+		}
+	}
+	return d
+}
+
+// onlyKnownFiles fails on anything that no run would read or write.
+func onlyKnownFiles(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := []string{"in.yaml", "operator.yaml", "posture.yaml", "resources.yaml", "status.yaml"}
+	for _, e := range entries {
+		if !slices.Contains(known, e.Name()) {
+			t.Errorf("%s: not a file of a case; they are %s", filepath.Join(dir, e.Name()), strings.Join(known, ", "))
+		}
+	}
+}
+
+func operatorOf(t *testing.T, dir string) operator {
+	t.Helper()
+	o := operator{PolicyEnforced: facts.Yes, ClusterDomain: "cluster.local", ClusterCIDRs: []string{"10.0.0.0/8", "fd00::/8"}}
+	raw, err := os.ReadFile(filepath.Join(dir, "operator.yaml"))
+	if errors.Is(err, os.ErrNotExist) {
+		return o
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.UnmarshalStrict(raw, &o); err != nil {
+		t.Fatalf("operator.yaml: %v", err)
+	}
+	return o
+}
+
+func decodeFile(t *testing.T, path string) []client.Object {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []client.Object
+	docs := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(raw)))
+	for {
+		doc, err := docs.Read()
+		if errors.Is(err, io.EOF) {
+			return out
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if len(bytes.TrimSpace(doc)) == 0 {
+			continue
+		}
+		decoded, _, err := decoder.Decode(doc, nil, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		obj, ok := decoded.(client.Object)
+		if !ok {
+			t.Fatalf("%s: %T is not an object", path, decoded)
+		}
+		// The API server would give it one.
+		if obj.GetUID() == "" {
+			obj.SetUID(types.UID("uid-" + obj.GetName()))
+		}
+		out = append(out, obj)
+	}
+}
+
+// overlay puts a case's objects on top of the base's.
+func overlay(base, over []client.Object) []client.Object {
+	replaced := map[string]bool{}
+	var out []client.Object
+	for _, o := range over {
+		replaced[key(o)] = true
+		if o.GetAnnotations()[absent] != "true" {
+			out = append(out, o)
+		}
+	}
+	for _, o := range base {
+		if !replaced[key(o)] {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+func key(o client.Object) string {
+	return fmt.Sprintf("%T %s/%s", o, o.GetNamespace(), o.GetName())
+}
+
+// clusterOf fills a cluster with objects.
+func clusterOf(t *testing.T, objects []client.Object, o operator) cluster {
+	t.Helper()
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.MeshSecurityProfile{}).Build()
+	return cluster{t, c, &snapshot.Reader{
+		Client: c, Served: func(schema.GroupVersionKind) bool { return true }, ControlPlaneRead: func() bool { return true },
+		MeshNamespace: "istio-system", ClusterDomain: o.ClusterDomain,
+		Network: facts.Network{
+			PolicyEnforced: o.PolicyEnforced, ClusterCIDRs: o.ClusterCIDRs,
+			DNS: facts.DNS{Namespace: "kube-system", PodLabels: map[string]string{"k8s-app": "kube-dns"}},
+		},
+	}}
+}
+
+func encode(t *testing.T, v any) []byte {
+	t.Helper()
+	out, err := yaml.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// encodeAll writes objects as one would apply them.
+func encodeAll(t *testing.T, objects []mesh.Object) []byte {
+	t.Helper()
+	var docs [][]byte
+	for _, o := range objects {
+		raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		delete(raw, "status")
+		docs = append(docs, encode(t, raw))
+	}
+	return bytes.Join(docs, []byte("---\n"))
+}
+
+func golden(t *testing.T, path string, got []byte) {
+	t.Helper()
+	if os.Getenv("UPDATE_GOLDEN") != "" {
+		if err := os.WriteFile(path, got, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v; write it with UPDATE_GOLDEN=1", err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s is not what was reviewed (-reviewed +now); update it with UPDATE_GOLDEN=1:\n%s", path, diff)
+	}
+}

@@ -1,0 +1,90 @@
+package istio
+
+import (
+	"strings"
+
+	securityapi "istio.io/api/security/v1beta1"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	telemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+)
+
+// AnnotationDryRun makes Istio evaluate an AuthorizationPolicy without
+// enforcing it (istio.io/docs, "Dry Run" of security policies).
+const AnnotationDryRun = "istio.io/dry-run"
+
+// dryRun leaves what denies nothing that was allowed before, by kind:
+//
+//	PeerAuthentication     the namespace's, PERMISSIVE; none where the mesh is STRICT
+//	AuthorizationPolicy    annotated, so that it is only evaluated
+//	RequestAuthentication  none: it refuses invalid tokens
+//	ServiceEntry           those that capture nothing but their own destination
+//	Sidecar, NetworkPolicy none
+//	Telemetry              as it is
+func dryRun(objects []mesh.Object, f facts.Facts) []mesh.Object {
+	var out []mesh.Object
+	for _, o := range objects {
+		switch o := o.(type) {
+		case *securityv1.PeerAuthentication:
+			// PERMISSIVE under a mesh-wide STRICT would open the namespace.
+			if o.Spec.GetSelector() != nil || f.Mesh.RootMutualTLS == rootStrict {
+				continue
+			}
+			o.Spec.Mtls.Mode = securityapi.PeerAuthentication_MutualTLS_PERMISSIVE
+			out = append(out, o)
+		case *securityv1.AuthorizationPolicy:
+			if o.Annotations == nil {
+				o.Annotations = map[string]string{}
+			}
+			o.Annotations[AnnotationDryRun] = "true"
+			out = append(out, o)
+		case *networkingv1.ServiceEntry:
+			if !capturesPort(o) {
+				out = append(out, o)
+			}
+		case *telemetryv1.Telemetry:
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// verdict is the status line of a rule in the posture's mode.
+func verdict(o outcome, mode v1alpha1.EnforcementMode) v1alpha1.RuleStatus {
+	s := v1alpha1.RuleStatus{Name: v1alpha1.RuleName(o.name), Area: o.area}
+	switch mode {
+	case v1alpha1.ModeAudit:
+		s.Verdict = v1alpha1.VerdictPending
+		s.Message = "mode Audit: nothing is written; Enforce would write " + orNothing(o.writes) + wouldBe(o)
+	case v1alpha1.ModeDryRun:
+		s.Verdict = v1alpha1.VerdictDryRun
+		s.Message = "mode DryRun: " + o.dryRun + wouldBe(o)
+	default:
+		s.Verdict, s.Message = o.Verdict(), o.Message()
+		s.EnforcedBy = o.enforcers
+	}
+	s.Message = mesh.Cut(s.Message, v1alpha1.MaxMessageBytes)
+	return s
+}
+
+// wouldBe says what the rule would be worth under Enforce, where that is worth saying.
+func wouldBe(o outcome) string {
+	switch {
+	case o.Message() == "":
+		return ""
+	case o.Verdict() == v1alpha1.VerdictEnforced:
+		return "; under Enforce: " + o.Message()
+	}
+	return "; under Enforce its verdict would be " + string(o.Verdict()) + ": " + o.Message()
+}
+
+func orNothing(writes []string) string {
+	if len(writes) == 0 {
+		return "nothing for it"
+	}
+	return strings.Join(writes, ", ")
+}

@@ -109,7 +109,7 @@ func main() {
 		os.Exit(2)
 	}
 	if o.showVersion {
-		fmt.Println(version)
+		_, _ = fmt.Fprintln(os.Stdout, version)
 		return
 	}
 	if err := run(o); err != nil {

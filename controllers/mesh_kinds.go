@@ -196,7 +196,7 @@ func (m *MeshKinds) observe(ctx context.Context, q queue, o any, gone bool) {
 	}
 	switch serves := !gone && servesVersion(crd, k.gvk.Version); {
 	case serves && k.stop == nil:
-		if err := m.add(ctx, q, k); err != nil {
+		if err := m.add(ctx, q, k); err != nil && ctx.Err() == nil {
 			// Discovery can lag behind the CustomResourceDefinition's own condition.
 			m.log.Error(err, "Can't watch a kind of the mesh yet", "kind", k.gvk.Kind)
 			time.AfterFunc(retryWatch, func() { m.observe(ctx, q, crd, false) })
@@ -225,9 +225,6 @@ func servesVersion(crd *apiextensionsv1.CustomResourceDefinition, version string
 }
 
 func (m *MeshKinds) add(ctx context.Context, q queue, k *watchedKind) error {
-	if ctx.Err() != nil {
-		return nil
-	}
 	informer, err := m.cache.GetInformer(ctx, k.object(), cache.BlockUntilSynced(false))
 	if err != nil {
 		return err

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	istionetworkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	istiosecurityv1 "istio.io/client-go/pkg/apis/security/v1"
-	istiotelemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	telemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -52,9 +52,9 @@ func AddToScheme(s *runtime.Scheme) error {
 	return errors.Join(
 		v1alpha1.AddToScheme(s),
 		apiextensionsv1.AddToScheme(s),
-		istiosecurityv1.AddToScheme(s),
-		istionetworkingv1.AddToScheme(s),
-		istiotelemetryv1.AddToScheme(s),
+		securityv1.AddToScheme(s),
+		networkingv1.AddToScheme(s),
+		telemetryv1.AddToScheme(s),
 	)
 }
 

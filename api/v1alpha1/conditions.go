@@ -69,8 +69,6 @@ const (
 const (
 	// ReasonProgrammed: everything desired is in the cluster.
 	ReasonProgrammed = "Programmed"
-	// ReasonApplying: writing goes on.
-	ReasonApplying = "Applying"
 	// ReasonMeshCRDsMissing: kinds of the mesh that the profile needs are not served by the API server.
 	ReasonMeshCRDsMissing = "MeshCRDsMissing"
 	// ReasonConflict: an object with one of the operator's names exists and belongs to somebody else.
@@ -87,8 +85,6 @@ const (
 	ReasonAudit = "Audit"
 	// ReasonPaused: the annotation meshsecurity.io/paused stops all writes.
 	ReasonPaused = "Paused"
-	// ReasonTerminating: the namespace or the profile is being deleted.
-	ReasonTerminating = "Terminating"
 )
 
 // Reasons of InSync.
@@ -127,10 +123,6 @@ const (
 
 // Reasons of Compliant.
 const (
-	// ReasonNoFindings: the audit found nothing of severity High or above.
-	ReasonNoFindings = "NoFindings"
-	// ReasonFindingsOpen: findings of severity High or above are open.
-	ReasonFindingsOpen = "FindingsOpen"
 	// ReasonNotEvaluated: the posture audit was not run.
 	ReasonNotEvaluated = "NotEvaluated"
 )

@@ -273,32 +273,42 @@ type Summary struct {
 // WorkloadCounts counts workloads: pods by the controller that owns them.
 type WorkloadCounts struct {
 	// total is how many there are.
+	// +required
 	Total int32 `json:"total"`
 	// enrolled is how many are in the mesh with all of their pods.
+	// +required
 	Enrolled int32 `json:"enrolled"`
 	// compliant is how many are enrolled and bypass the mesh with none of their pods.
+	// +required
 	Compliant int32 `json:"compliant"`
 }
 
 // ResourceCounts counts the objects that the profile asks for.
 type ResourceCounts struct {
 	// desired is how many there are to be.
+	// +required
 	Desired int32 `json:"desired"`
 	// inSync is how many are in the cluster exactly so.
+	// +required
 	InSync int32 `json:"inSync"`
 }
 
 // FindingCounts counts findings by severity.
 type FindingCounts struct {
 	// critical findings that are open.
+	// +required
 	Critical int32 `json:"critical"`
 	// high findings that are open.
+	// +required
 	High int32 `json:"high"`
 	// medium findings that are open.
+	// +required
 	Medium int32 `json:"medium"`
 	// low findings that are open.
+	// +required
 	Low int32 `json:"low"`
 	// excepted findings, which an exception covers.
+	// +required
 	Excepted int32 `json:"excepted"`
 }
 

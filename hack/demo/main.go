@@ -20,8 +20,9 @@ import (
 func main() {
 	log.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Getenv("DEMO") == "once"); err != nil {
+	err := run(ctx, os.Getenv("DEMO") == "once")
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "\ndemo: FAILED:", err)
 		os.Exit(1)
 	}
@@ -250,7 +251,7 @@ func tamper(ctx context.Context, c *cluster, say func(string, ...any), show func
 		healed("mutual TLS is strict again", "STRICT", "peerauthentication", "msp-mtls", "-o", "jsonpath={.spec.mtls.mode}"),
 		healed("the default is to deny again", "{}", "authorizationpolicy", "msp-default-deny", "-o", "jsonpath={.spec}"),
 		healed("the deleted rule is back", "msp-checkout-charges", "authorizationpolicy", "msp-checkout-charges", "-o", "jsonpath={.metadata.name}"),
-		healed("three changes are on record", "Corrected Corrected Corrected", "msp", "payments", "-o", "jsonpath={.status.drift[*].resolution}"),
+		healed("three changes are on record", strings.TrimSpace(strings.Repeat(" Corrected", 3)), "msp", "payments", "-o", "jsonpath={.status.drift[*].resolution}"),
 	); err != nil {
 		return err
 	}

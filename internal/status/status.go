@@ -321,13 +321,12 @@ func (c *computer) attention(s v1alpha1.MeshSecurityProfileStatus) []string {
 			out = append(out, fmt.Sprintf("%s is %s: %s", cond.Type, strings.ToLower(string(cond.Status)), cond.Message))
 		}
 	}
-	for _, r := range s.Rules {
-		if r.Verdict != v1alpha1.VerdictEnforced && r.Verdict != v1alpha1.VerdictDryRun {
-			out = append(out, fmt.Sprintf("%s rule %s is %s: %s", r.Area, r.Name, r.Verdict, r.Message))
-		}
-	}
+	out = append(out, rulesInWords(s.Rules)...)
 	if c.Decision.Compiled && c.Decision.Resolution.Posture.Guard != v1alpha1.GuardNone {
 		out = append(out, fmt.Sprintf("drift.guard is %s, and this version installs no admission policies: changes by others are found and answered by drift.policy, not prevented", c.Decision.Resolution.Posture.Guard))
+	}
+	if c.Profile.Spec.DeletionPolicy == v1alpha1.DeletionRetain {
+		out = append(out, "deletionPolicy is Retain, and this version does not honour it: when the profile is deleted, what was written for it goes as well")
 	}
 	for i, a := range out {
 		out[i] = mesh.Cut(a, v1alpha1.MaxMessageBytes)
@@ -335,6 +334,37 @@ func (c *computer) attention(s v1alpha1.MeshSecurityProfileStatus) []string {
 	if len(out) > v1alpha1.MaxStatusAttention {
 		rest := len(out) - v1alpha1.MaxStatusAttention + 1
 		out = append(out[:v1alpha1.MaxStatusAttention-1], fmt.Sprintf("and %d more; see conditions and rules", rest))
+	}
+	return out
+}
+
+// rulesInWords says which rules are not in force, those of which there is the
+// same to say in one sentence.
+func rulesInWords(rules []v1alpha1.RuleStatus) []string {
+	type same struct {
+		area    v1alpha1.Area
+		verdict v1alpha1.Verdict
+		message string
+	}
+	var order []same
+	names := map[same][]v1alpha1.RuleName{}
+	for _, r := range rules {
+		if r.Verdict == v1alpha1.VerdictEnforced || r.Verdict == v1alpha1.VerdictDryRun {
+			continue
+		}
+		k := same{r.Area, r.Verdict, r.Message}
+		if names[k] == nil {
+			order = append(order, k)
+		}
+		names[k] = append(names[k], r.Name)
+	}
+	var out []string
+	for _, k := range order {
+		if n := names[k]; len(n) == 1 {
+			out = append(out, fmt.Sprintf("%s rule %s is %s: %s", k.area, n[0], k.verdict, k.message))
+		} else {
+			out = append(out, fmt.Sprintf("%s rules %s are %s: %s", k.area, mesh.Some(n), k.verdict, k.message))
+		}
 	}
 	return out
 }

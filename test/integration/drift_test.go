@@ -98,7 +98,7 @@ var _ = Describe("Drift", Ordered, func() {
 		})
 	}
 
-	It("is announced by an Event on the profile", func(ctx SpecContext) {
+	It("is announced by an Event on the profile", func() {
 		Eventually(func() string {
 			return shared.kubectl("-n", "drifting", "get", "events", "-o", "jsonpath={.items[*].message}")
 		}).

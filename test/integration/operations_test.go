@@ -3,7 +3,6 @@ package integration
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -41,7 +40,7 @@ var _ = Describe("The mesh's kinds", func() {
 		DeferCleanup(c.Stop)
 		op := c.start("early")
 		DeferCleanup(func() { _ = op.Stop() })
-		DeferCleanup(func() { fmt.Fprintln(GinkgoWriter, op.Log()) })
+		DeferCleanup(func() { GinkgoWriter.Println(op.Log()) })
 
 		c.namespace("early")
 		c.apply(strict("early"))
@@ -74,7 +73,7 @@ var _ = Describe("The mesh's kinds", func() {
 })
 
 var _ = Describe("The operator's own rights", func() {
-	It("do not reach beyond its work", func(ctx SpecContext) {
+	It("do not reach beyond its work", func() {
 		for _, denied := range []string{
 			"get secrets", "list secrets", "create pods", "create pods/exec", "update namespaces", "impersonate users",
 			"escalate clusterroles", "create clusterrolebindings", "update meshsecurityprofiles.meshsecurity.io", "delete meshsecuritybaselines.meshsecurity.io",
@@ -137,7 +136,7 @@ subjects: [{kind: ServiceAccount, name: prometheus, namespace: default}]
 })
 
 var _ = Describe("A user", func() {
-	It("gets with the shipped roles what the roles' names say", func(ctx SpecContext) {
+	It("gets with the shipped roles what the roles' names say", func() {
 		shared.namespace("tenants")
 		shared.apply(`
 apiVersion: rbac.authorization.k8s.io/v1

@@ -63,7 +63,7 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 var _ = ReportAfterEach(func(r SpecReport) {
 	if r.Failed() && main != nil {
 		lines := strings.Split(main.Log(), "\n")
-		fmt.Fprintln(GinkgoWriter, strings.Join(lines[max(0, len(lines)-60):], "\n"))
+		GinkgoWriter.Println(strings.Join(lines[max(0, len(lines)-60):], "\n"))
 	}
 })
 

@@ -1,0 +1,128 @@
+package posture
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+)
+
+func profile(change func(*v1alpha1.MeshSecurityProfileSpec)) *v1alpha1.MeshSecurityProfile {
+	p := &v1alpha1.MeshSecurityProfile{ObjectMeta: metav1.ObjectMeta{Namespace: "pay", Name: "main", UID: "1"}}
+	change(&p.Spec)
+	return p
+}
+
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+func TestPortOverrideEndsToTheSecond(t *testing.T) {
+	override := func(name string, at time.Time) v1alpha1.PortOverride {
+		ends := metav1.NewTime(at)
+		return v1alpha1.PortOverride{Name: v1alpha1.RuleName(name), Port: 80, Mode: v1alpha1.PortPermissive, ExpiresAt: &ends,
+			WorkloadSelector: v1alpha1.WorkloadSelector{MatchLabels: map[string]v1alpha1.LabelValue{"app": "a"}}}
+	}
+	p := profile(func(s *v1alpha1.MeshSecurityProfileSpec) {
+		s.MutualTLS = &v1alpha1.MutualTLS{Mode: v1alpha1.MutualTLSStrict, PortOverrides: []v1alpha1.PortOverride{
+			override("now", noon), override("later", noon.Add(2*time.Hour)), override("soon", noon.Add(time.Second)),
+		}}
+	})
+	got := Resolve(p, facts.Facts{}, noon).Posture
+	if len(got.Expired) != 1 || got.Expired[0].Name != "now" {
+		t.Errorf("expired: %+v", got.Expired)
+	}
+	if len(got.MutualTLS.Overrides) != 2 {
+		t.Errorf("overrides: %+v", got.MutualTLS.Overrides)
+	}
+	if got.NextChange == nil || !got.NextChange.Equal(noon.Add(time.Second)) {
+		t.Errorf("next change: %v", got.NextChange)
+	}
+}
+
+func TestCallersAreTheUnionOfFrom(t *testing.T) {
+	p := profile(func(s *v1alpha1.MeshSecurityProfileSpec) {
+		s.Authorization = &v1alpha1.Authorization{DefaultAction: v1alpha1.DefaultDeny, Rules: []v1alpha1.AuthorizationRule{{
+			Name: "a",
+			From: []v1alpha1.Caller{
+				{ServiceAccount: &v1alpha1.ServiceAccountReference{Name: "b"}},
+				{ServiceAccount: &v1alpha1.ServiceAccountReference{Namespace: "pay", Name: "b"}},
+				{ServiceAccount: &v1alpha1.ServiceAccountReference{Namespace: "batch", Name: "c"}},
+				{Namespace: "shop"}, {Entity: v1alpha1.EntitySameNamespace}, {Namespace: "pay"},
+				{IPBlock: &v1alpha1.IPBlock{CIDR: "10.0.0.0/8"}},
+			},
+		}}}
+	})
+	f := facts.Facts{Namespaces: map[string]bool{"shop": true}, ServiceAccounts: map[types.NamespacedName]bool{{Namespace: "pay", Name: "b"}: true}}
+	r := Resolve(p, f, noon)
+	want := Callers{
+		ServiceAccounts: []types.NamespacedName{{Namespace: "batch", Name: "c"}, {Namespace: "pay", Name: "b"}},
+		Namespaces:      []string{"pay", "shop"},
+		IPBlocks:        []v1alpha1.IPBlock{{CIDR: "10.0.0.0/8"}},
+	}
+	if diff := cmp.Diff(want, r.Posture.Authorization.Rules[0].From); diff != "" {
+		t.Error(diff)
+	}
+	if r.Posture.Authorization.Rules[0].Action != v1alpha1.RuleAllow {
+		t.Error("an absent action is Allow")
+	}
+	// What is missing is said, and the rest goes on.
+	if len(r.Dangling) != 2 || r.Dangling[1].Reason != v1alpha1.ReasonNamespaceNotFound || r.Dangling[0].Path != "spec.authorization.rules[0].from[2].serviceAccount" || !r.Compilable() {
+		t.Errorf("dangling: %+v", r.Dangling)
+	}
+}
+
+func TestWhatCanNotBeCompiled(t *testing.T) {
+	rule := v1alpha1.AuthorizationRule{Name: "a", From: []v1alpha1.Caller{{Entity: v1alpha1.EntityAnyone}}}
+	for name, c := range map[string]struct {
+		change func(*v1alpha1.MeshSecurityProfileSpec)
+		reason string
+		path   string
+	}{
+		"peer": {func(s *v1alpha1.MeshSecurityProfileSpec) {
+			r := rule
+			r.From = []v1alpha1.Caller{{Peer: "ingress"}}
+			s.Authorization = &v1alpha1.Authorization{Rules: []v1alpha1.AuthorizationRule{r}}
+		}, v1alpha1.ReasonPeerNotFound, "spec.authorization.rules[0].from[0].peer"},
+		"provider": {func(s *v1alpha1.MeshSecurityProfileSpec) {
+			r := rule
+			r.JWT = &v1alpha1.JWTRequirement{Provider: "corp"}
+			s.Authorization = &v1alpha1.Authorization{Rules: []v1alpha1.AuthorizationRule{r}}
+		}, v1alpha1.ReasonProviderNotFound, "spec.authorization.rules[0].jwt.provider"},
+		"assurance": {func(s *v1alpha1.MeshSecurityProfileSpec) {
+			s.Egress = &v1alpha1.Egress{DefaultAction: v1alpha1.DefaultDeny, Assurance: v1alpha1.AssuranceGateway}
+		}, v1alpha1.ReasonEgressGatewayNotFound, "spec.egress.assurance"},
+		"via": {func(s *v1alpha1.MeshSecurityProfileSpec) {
+			s.Egress = &v1alpha1.Egress{DefaultAction: v1alpha1.DefaultDeny, Rules: []v1alpha1.EgressRule{{Name: "a", Via: v1alpha1.ViaGateway}}}
+		}, v1alpha1.ReasonEgressGatewayNotFound, "spec.egress.rules[0].via"},
+		"key set": {func(s *v1alpha1.MeshSecurityProfileSpec) {
+			s.Authorization = &v1alpha1.Authorization{JWTProviders: []v1alpha1.JWTProvider{{Name: "corp", JWKS: `{"keys": [{}]}`}}}
+		}, v1alpha1.ReasonInvalid, "spec.authorization.jwtProviders[0].jwks"},
+		"no JSON": {func(s *v1alpha1.MeshSecurityProfileSpec) {
+			s.Authorization = &v1alpha1.Authorization{JWTProviders: []v1alpha1.JWTProvider{{Name: "corp", JWKS: `{keys}`}}}
+		}, v1alpha1.ReasonInvalid, "spec.authorization.jwtProviders[0].jwks"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := Resolve(profile(c.change), facts.Facts{}, noon)
+			problems := append(r.Invalid, r.Missing...)
+			if r.Compilable() || len(problems) != 1 || problems[0].Reason != c.reason || problems[0].Path != c.path {
+				t.Errorf("got %+v", problems)
+			}
+		})
+	}
+}
+
+func TestAbsentSectionsAreNotDeclared(t *testing.T) {
+	got := Resolve(profile(func(*v1alpha1.MeshSecurityProfileSpec) {}), facts.Facts{}, noon).Posture
+	want := Posture{
+		Namespace: "pay", Owner: Owner{Kind: "MeshSecurityProfile", Name: "main", UID: "1"},
+		Mode: v1alpha1.ModeEnforce, DriftPolicy: v1alpha1.DriftCorrect, Guard: v1alpha1.GuardNone, DeletionPolicy: v1alpha1.DeletionDelete,
+		Origins: []v1alpha1.Origin{{Field: "drift.policy", From: "Default"}, {Field: "enforcementMode", From: "Default"}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}

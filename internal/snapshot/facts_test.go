@@ -1,0 +1,128 @@
+package snapshot
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+)
+
+func TestPodFacts(t *testing.T) {
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "api-7d4-x", Labels: map[string]string{"app": "api", "pod-template-hash": "7d4"},
+			Annotations: map[string]string{
+				"traffic.sidecar.istio.io/excludeOutboundPorts":  "5432",
+				"traffic.sidecar.istio.io/includeInboundPorts":   "*",
+				"sidecar.istio.io/interceptionMode":              "REDIRECT",
+				"traffic.sidecar.istio.io/includeOutboundPorts ": "",
+			},
+			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "api-7d4", Controller: ptr.To(true)}},
+		},
+		Spec: corev1.PodSpec{
+			HostNetwork:    true,
+			InitContainers: []corev1.Container{{Name: "istio-proxy", Image: "reg.example.com:5000/istio/proxyv2:1.31.1-distroless@sha256:ab"}},
+			Containers: []corev1.Container{{Name: "app", Ports: []corev1.ContainerPort{
+				{Name: "http", ContainerPort: 8080}, {Name: "dns", ContainerPort: 53, Protocol: corev1.ProtocolUDP}}}},
+		},
+	}
+	got, ok := PodFacts(pod)
+	want := facts.Pod{
+		Name: "api-7d4-x", Labels: pod.Labels, ServiceAccount: "default",
+		Owner: facts.Owner{Kind: "Deployment", Name: "api"}, Sidecar: true, ProxyVersion: "1.31.1",
+		Ports:  []facts.ContainerPort{{Name: "http", Number: 8080}},
+		Bypass: []string{"hostNetwork", "traffic.sidecar.istio.io/excludeOutboundPorts=5432"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" || !ok {
+		t.Error(diff)
+	}
+
+	// The cache keeps all of that, and nothing else.
+	trimmed, err := Trim(pod.DeepCopy())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, _ := PodFacts(trimmed.(*corev1.Pod))
+	if diff := cmp.Diff(want, again); diff != "" {
+		t.Errorf("trimmed: %s", diff)
+	}
+
+	pod.Status.Phase = corev1.PodSucceeded
+	if _, ok := PodFacts(pod); ok {
+		t.Error("a pod that has ended counts")
+	}
+}
+
+func TestBypass(t *testing.T) {
+	for name, c := range map[string]struct {
+		labels, annotations map[string]string
+		want                int
+	}{
+		"none":                      {nil, nil, 0},
+		"injection off by label":    {map[string]string{"sidecar.istio.io/inject": "false"}, nil, 1},
+		"injection off by note":     {nil, map[string]string{"sidecar.istio.io/inject": "false"}, 1},
+		"out of ambient":            {map[string]string{"istio.io/dataplane-mode": "none"}, nil, 1},
+		"no inbound capture":        {nil, map[string]string{"traffic.sidecar.istio.io/includeInboundPorts": "8080"}, 1},
+		"empty exclusion":           {nil, map[string]string{"traffic.sidecar.istio.io/excludeInboundPorts": ""}, 0},
+		"outbound ranges narrowed":  {nil, map[string]string{"traffic.sidecar.istio.io/includeOutboundIPRanges": "10.0.0.0/8"}, 1},
+		"no interception":           {nil, map[string]string{"sidecar.istio.io/interceptionMode": "NONE"}, 1},
+		"interfaces left out":       {nil, map[string]string{"traffic.sidecar.istio.io/excludeInterfaces": "eth1"}, 1},
+		"ambient capture left out":  {nil, map[string]string{"ambient.istio.io/bypass-inbound-capture": "true"}, 1},
+		"every annotation harmless": {nil, map[string]string{"ambient.istio.io/bypass-inbound-capture": "false"}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, _ := PodFacts(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: c.labels, Annotations: c.annotations}})
+			if len(p.Bypass) != c.want {
+				t.Errorf("got %q", p.Bypass)
+			}
+		})
+	}
+}
+
+func TestServiceFactsFillInTheTargetPort(t *testing.T) {
+	got := ServiceFacts(&corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{
+		{Port: 80}, {Port: 81, TargetPort: intstr.FromString("http"), AppProtocol: ptr.To("grpc"), Protocol: corev1.ProtocolUDP}}}}).Ports
+	want := []facts.ServicePort{
+		{Protocol: "TCP", Port: 80, Target: intstr.FromInt32(80)},
+		{Protocol: "UDP", Port: 81, Target: intstr.FromString("http"), AppProtocol: "grpc"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestReadMeshConfig(t *testing.T) {
+	m := facts.Mesh{RootNamespace: "istio-system", TrustDomain: "cluster.local", ClusterDomain: "cluster.local"}
+	readMeshConfig(`
+rootNamespace: mesh-root
+trustDomain: prod.example.com
+trustDomainAliases: [old.example.com]
+defaultProviders: {accessLogging: [otel]}
+extensionProviders:
+- name: authz
+  envoyExtAuthzGrpc: {service: authz.security.svc.cluster.local, port: 9000}
+- name: otel
+  envoyOtelAls: {service: telemetry/collector.telemetry.svc.cluster.local, port: 4317}
+- name: elsewhere
+  zipkin: {service: zipkin.example.com, port: 9411}
+`, &m)
+	want := facts.Mesh{
+		RootNamespace: "mesh-root", TrustDomain: "prod.example.com", ClusterDomain: "cluster.local", ConfigRead: true, ForeignTrust: true,
+		AccessLogProviders: []string{"otel"},
+		ProviderHosts:      []string{"security/authz.security.svc.cluster.local", "telemetry/collector.telemetry.svc.cluster.local"},
+	}
+	if diff := cmp.Diff(want, m); diff != "" {
+		t.Error(diff)
+	}
+
+	broken := facts.Mesh{TrustDomain: "cluster.local"}
+	readMeshConfig("trustDomain: [", &broken)
+	if broken.ConfigRead || broken.TrustDomain != "cluster.local" {
+		t.Errorf("what can't be read must stay unknown: %+v", broken)
+	}
+}

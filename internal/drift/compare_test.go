@@ -278,6 +278,21 @@ func rows() []row {
 			}),
 		},
 		{
+			name: "who wrote the status did not take the rules away", object: "msp-allow", opts: ours,
+			change: func(t *testing.T, o mesh.Object) mesh.Object {
+				t.Helper()
+				o = respec(t, o, `{selector: {matchLabels: {app: api}}}`)
+				by(o, "edit", 60, `{"f:metadata":{"f:annotations":{"f:x":{}}}}`)
+				by(o, "istiod", 90, `{"f:status":{}}`)
+				entries := o.GetManagedFields()
+				entries[len(entries)-1].Subresource = "status"
+				o.SetManagedFields(entries)
+				return o
+			},
+			want: Modified, fields: []v1alpha1.FieldChange{fc("/spec/rules", cut(`[{"from":[{"source":{"serviceAccounts":["shop/checkout"]}},{"source":{"namespaces":["batch"]}}],"to":[{"operation":{"methods":["POST"],"paths":["/charges"`, 128), "")},
+			actor: "edit", effect: tightens,
+		},
+		{
 			name: "several managers, the latest that owns it counts", object: "msp-mtls", opts: ours,
 			change: func(t *testing.T, o mesh.Object) mesh.Object {
 				t.Helper()
@@ -372,6 +387,10 @@ func rows() []row {
 			change: spec(`{podSelector: {matchLabels: {app: api}}, ingress: []}`),
 		},
 		{
+			name: "more defaults of a NetworkPolicy", object: "msp-net-bare", opts: ours,
+			change: spec(`{podSelector: {}, policyTypes: [Ingress], ingress: [{from: [], ports: [{port: 80, protocol: TCP}]}]}`),
+		},
+		{
 			name: "rule added to a NetworkPolicy", object: "msp-net-deny", opts: ours,
 			change: spec(`{podSelector: {matchLabels: {app: api}}, policyTypes: [Ingress], ingress: [{}]}`, "edit", `{"f:spec":{"f:ingress":{}}}`),
 			want:   Modified, fields: []v1alpha1.FieldChange{fc("/spec/ingress", "", `[{}]`)}, actor: "edit", effect: weakens,
@@ -422,11 +441,17 @@ func TestCompareFindsWhatNothingAsksFor(t *testing.T) {
 		label(o, v1alpha1.LabelManagedBy, v1alpha1.ManagedByValue)
 		return o
 	}
+	owned := func(o mesh.Object) mesh.Object {
+		o.SetLabels(nil)
+		o.SetManagedFields(nil)
+		return o
+	}
 	other := written(t, object(t, "AuthorizationPolicy", "no-prefix", `{rules: [{}]}`))
 	live := []mesh.Object{
-		written(t, desired(t, "msp-allow")),            // ours by every mark
-		foreign(written(t, desired(t, "msp-deny"))),    // somebody else's
-		labelled(written(t, desired(t, "msp-egress"))), // ours by its label
+		written(t, desired(t, "msp-allow")),              // ours by every mark
+		foreign(written(t, desired(t, "msp-deny"))),      // somebody else's
+		labelled(written(t, desired(t, "msp-egress"))),   // ours by its label
+		owned(written(t, desired(t, "msp-mtls-scrape"))), // ours by its owner
 		labelled(other), // claims to be ours under a name that is not
 	}
 	for _, unchanged := range []bool{true, false} {
@@ -441,7 +466,7 @@ func TestCompareFindsWhatNothingAsksFor(t *testing.T) {
 				t.Errorf("%s: prunable %t", c.Key, c.Prunable())
 			}
 		}
-		want := []string{"AuthorizationPolicy/msp-allow", "AuthorizationPolicy/no-prefix", "Sidecar/msp-egress"}
+		want := []string{"AuthorizationPolicy/msp-allow", "AuthorizationPolicy/no-prefix", "PeerAuthentication/msp-mtls-scrape", "Sidecar/msp-egress"}
 		if diff := cmp.Diff(want, names); diff != "" {
 			t.Error(diff)
 		}

@@ -39,7 +39,7 @@ func specEqual(want, have mesh.Object) bool {
 	}
 	w, ok := want.(*netv1.NetworkPolicy)
 	h, is := have.(*netv1.NetworkPolicy)
-	return ok && is && equality.Semantic.DeepEqual(w.Spec, h.Spec)
+	return ok && is && (equality.Semantic.DeepEqual(w.Spec, h.Spec) || equality.Semantic.DeepEqual(defaulted(w), defaulted(h)))
 }
 
 type difference struct {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"testing"
 
+	netv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
@@ -33,6 +34,7 @@ var specs = map[string]struct{ kind, spec string }{
 	"msp-net": {"NetworkPolicy", `{podSelector: {}, policyTypes: [Egress], egress: [
 		{to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}, podSelector: {matchLabels: {k8s-app: kube-dns}}}], ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]},
 		{to: [{ipBlock: {cidr: 203.0.113.0/24, except: [203.0.113.7/32]}}], ports: [{port: 5432, protocol: TCP}]}]}`},
+	"msp-net-bare": {"NetworkPolicy", `{podSelector: {}, ingress: [{ports: [{port: 80}]}]}`},
 	"msp-net-deny": {"NetworkPolicy", `{podSelector: {matchLabels: {app: api}}, policyTypes: [Ingress]}`},
 }
 
@@ -88,6 +90,9 @@ func written(t testing.TB, o mesh.Object) mesh.Object {
 	out := k.New()
 	if err := json.Unmarshal(raw, out); err != nil {
 		t.Fatal(err)
+	}
+	if np, ok := out.(*netv1.NetworkPolicy); ok {
+		np.Spec = *defaulted(np) // as the API server does
 	}
 	out.SetUID(types.UID("uid-" + o.GetName()))
 	out.SetResourceVersion("100")

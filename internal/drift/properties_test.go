@@ -19,6 +19,7 @@ import (
 
 // drawn is a set of desired objects, of random kinds and sizes.
 func drawn(t *testing.T, r *rapid.T) []mesh.Object {
+	t.Helper()
 	names := slices.Sorted(maps.Keys(specs))
 	var out []mesh.Object
 	for i := range rapid.IntRange(0, 12).Draw(r, "objects") {

@@ -205,6 +205,10 @@ func TestOrder(t *testing.T) {
 			[]string{"replace z", "create n", "delete m", "replace a"},
 		},
 		{
+			"default-deny is renamed: rules that go do not wait for it to be gone", with(closed, state{"AuthorizationPolicy/a": fromBatch}),
+			state{"PeerAuthentication/mtls": strictMode, "AuthorizationPolicy/deny-all": `{}`}, []string{"create deny-all", "delete a", "delete default-deny"},
+		},
+		{
 			"default-deny made whole after the ALLOWs", state{"AuthorizationPolicy/default-deny": `{rules: [{}]}`},
 			with(closed, state{"AuthorizationPolicy/z": fromBatch, "PeerAuthentication/mtls": ""}), []string{"create z", "replace default-deny"},
 		},

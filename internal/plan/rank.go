@@ -194,24 +194,19 @@ func authorizationRank(o *securityv1.AuthorizationPolicy, s Step, at situation) 
 		return denyUp
 	case o.Spec.GetAction() != securityapi.AuthorizationPolicy_ALLOW:
 		return denyDown
-	case leaves(s) && at.defaultDenyGoes:
+	case (s.Verb == Delete || leaves(s)) && at.defaultDenyGoes:
 		return allowDown
-	case leaves(s):
+	case s.Verb == Delete || leaves(s):
 		return allowAway
-	case s.Verb == Create || !up || enters(s):
-		return allowUp
+	case s.Verb == Replace && up && inForce(s.Change.Live):
+		return allowChange
 	}
-	return allowChange
+	return allowUp
 }
 
-// leaves says whether a policy is in force before the step and not after.
+// leaves says whether a policy stays there and is no longer in force.
 func leaves(s Step) bool {
-	return inForce(s.Change.Live) && !(s.Verb != Delete && inForce(s.Change.Desired))
-}
-
-// enters says whether a policy is in force after the step and not before.
-func enters(s Step) bool {
-	return !inForce(s.Change.Live) && s.Verb != Delete && inForce(s.Change.Desired)
+	return s.Verb == Replace && inForce(s.Change.Live) && !inForce(s.Change.Desired)
 }
 
 func inForce(o mesh.Object) bool {

@@ -15,7 +15,7 @@ const (
 )
 
 // MeshSecurityBaselineSpec declares what holds in every selected namespace.
-// +kubebuilder:validation:XValidation:rule="!has(self.mandates) || !has(self.mandates.egressAssurance) || self.mandates.egressAssurance != 'Gateway' || has(self.egressGateway)",message="a mandate of egressAssurance Gateway needs egressGateway, which says where that gateway is",fieldPath=".egressGateway"
+// +kubebuilder:validation:XValidation:rule="!has(self.mandates) || !has(self.mandates.egressAssurance) || self.mandates.egressAssurance != 'Gateway' || has(self.egressGateway)",message="a mandate of egressAssurance Gateway needs egressGateway, which says where that gateway is; add it, or mandate Network",fieldPath=".egressGateway"
 type MeshSecurityBaselineSpec struct {
 	// namespaceSelector selects the namespaces; {} selects all. kube-system,
 	// kube-public, kube-node-lease, the mesh's root namespace and the
@@ -52,19 +52,22 @@ type MeshSecurityBaselineSpec struct {
 	Certificates *CertificatePolicy `json:"certificates,omitempty"`
 
 	// authorizationRules are added to every selected namespace, in the shape of
-	// a profile's rules. At most 32. Absent: none.
+	// a profile's rules. At most 32, which together hold at most 64 KiB. Absent: none.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, a.name == b.name))",message="every entry of authorizationRules needs a name of its own; rename one of those that share a name"
 	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.jwt))",message="jwt is not available in a baseline's rules, which have no jwtProviders; declare such rules in the profiles"
+	// +kubebuilder:validation:XValidation:rule="self.map(r, 160 + r.name.size() + (has(r.workloadSelector) ? 40 + r.workloadSelector.matchLabels.map(k, 6 + k.size() + r.workloadSelector.matchLabels[k].size()).sum() : 0) + r.from.map(f, 56 + (has(f.serviceAccount) ? 63 + f.serviceAccount.name.size() : 0) + (has(f.__namespace__) ? f.__namespace__.size() : 0) + (has(f.peer) ? f.peer.size() : 0) + (has(f.ipBlock) ? 64 + (has(f.ipBlock.except) ? 48 * f.ipBlock.except.size() : 0) : 0)).sum() + (has(r.to) ? r.to.map(t, 64 + (has(t.ports) ? 6 * t.ports.size() : 0) + (has(t.methods) ? t.methods.map(m, 3 + m.size()).sum() : 0) + (has(t.paths) ? t.paths.map(p, 3 + p.size()).sum() : 0) + (has(t.hosts) ? t.hosts.map(h, 3 + h.size()).sum() : 0)).sum() : 0) + (has(r.jwt) ? 64 + r.jwt.provider.size() + (has(r.jwt.claims) ? r.jwt.claims.map(c, 28 + c.name.size() + c.values.map(v, 3 + 6 * v.size()).sum()).sum() : 0) : 0)).sum() <= 65536",message="authorizationRules together must not exceed 64 KiB; merge rules that differ in their callers alone, or use namespaces and peers for long lists of callers"
 	AuthorizationRules []AuthorizationRule `json:"authorizationRules,omitempty"`
 
-	// peers are callers that rules can name. At most 32. Absent: none.
+	// peers are callers that rules can name. At most 32, which together hold at
+	// most 48 KiB. Absent: none.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, a.name == b.name))",message="every entry of peers needs a name of its own; rename one of those that share a name"
+	// +kubebuilder:validation:XValidation:rule="self.map(p, 40 + p.name.size() + p.serviceAccounts.map(s, 90 + s.name.size()).sum()).sum() <= 49152",message="peers together must not exceed 48 KiB; leave out service accounts that no rule needs, or let rules name whole namespaces"
 	Peers []Peer `json:"peers,omitempty"`
 
 	// egressGateway is where traffic leaves the cluster that has to go through
@@ -182,9 +185,8 @@ type BaselineMandates struct {
 }
 
 // Duration is a length of time, like 720h or 1h30m.
-// +kubebuilder:validation:MinLength=2
-// +kubebuilder:validation:MaxLength=32
-// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,7}(h|m|s))+$') && duration(self) > duration('0s')",message="must be a length of time above zero in hours, minutes and seconds, like 720h or 1h30m"
+// +kubebuilder:validation:MaxLength=21
+// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$') && duration(self) > duration('0s')",message="must be a length of time above zero in hours, minutes and seconds, in this order and of at most 6 digits each, like 720h or 1h30m"
 type Duration string
 
 // CertificatePolicy is what certificates are held to. Every field: absent, the
@@ -220,7 +222,7 @@ type Peer struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
-	// +kubebuilder:validation:XValidation:rule="self.all(s, has(s.__namespace__))",message="a baseline belongs to no namespace, so every service account of a peer needs a namespace"
+	// +kubebuilder:validation:XValidation:rule="self.all(s, has(s.__namespace__))",message="a baseline belongs to no namespace, so every service account of a peer needs a namespace; add it"
 	ServiceAccounts []ServiceAccountReference `json:"serviceAccounts"`
 }
 
@@ -273,7 +275,7 @@ type MeshSecurityBaselineStatus struct {
 	// +kubebuilder:validation:MaxItems=20
 	Worst []NamespaceFindings `json:"worst,omitempty"`
 
-	// conditions: Accepted, RolledOut, Compliant and Ready.
+	// conditions are Accepted, RolledOut, Compliant and Ready.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -284,12 +286,16 @@ type MeshSecurityBaselineStatus struct {
 // NamespaceCounts counts namespaces.
 type NamespaceCounts struct {
 	// selected by the baseline.
+	// +required
 	Selected int32 `json:"selected"`
 	// enforced is how many enforce it.
+	// +required
 	Enforced int32 `json:"enforced"`
 	// inSync is how many have no open drift.
+	// +required
 	InSync int32 `json:"inSync"`
 	// compliant is how many have no finding of severity High or above.
+	// +required
 	Compliant int32 `json:"compliant"`
 }
 
@@ -319,6 +325,8 @@ type NamespaceFindings struct {
 // +kubebuilder:printcolumn:name="Priority",type=integer,JSONPath=`.spec.priority`,priority=1
 type MeshSecurityBaseline struct {
 	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the object's own.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 

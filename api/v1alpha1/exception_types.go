@@ -3,8 +3,8 @@ package v1alpha1
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // CheckID is the ID of a check, like ENR-002.
-// +kubebuilder:validation:MaxLength=16
-// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Z]{2,8}-[0-9]{3}$')",message="a check is given by its ID, like ENR-002"
+// +kubebuilder:validation:MaxLength=12
+// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Z]{2,8}-[0-9]{3}$')",message="a check is given by its ID: 2 to 8 capital letters, '-' and 3 digits, like ENR-002"
 type CheckID string
 
 // MeshSecurityExceptionSpec says which findings are accepted, where, by whom and until when.
@@ -48,8 +48,17 @@ type MeshSecurityExceptionSpec struct {
 	// +kubebuilder:validation:MaxLength=128
 	Ticket string `json:"ticket,omitempty"`
 
-	// expiresAt ends the exception. There is none without an end.
+	// The schema of expiresAt is spelled out, with a rule in place of the format
+	// date-time: what the API server takes for a date-time includes strings that
+	// nothing in Go can decode, of any length, and one of them in one object
+	// would blind the operator to all objects of the kind.
+
+	// expiresAt ends the exception, like 2027-03-31T00:00:00Z. There is none without an end.
 	// +required
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=25
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})$') && timestamp(self).getFullYear() >= 2000",message="must be a point in time that exists, in RFC 3339's form without fractions of a second, like 2027-03-31T00:00:00Z"
 	ExpiresAt metav1.Time `json:"expiresAt"`
 }
 
@@ -64,7 +73,7 @@ type MeshSecurityExceptionStatus struct {
 	// +optional
 	MatchedFindings *int32 `json:"matchedFindings,omitempty"`
 
-	// conditions: Accepted and Active.
+	// conditions are Accepted and Active.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -86,6 +95,8 @@ type MeshSecurityExceptionStatus struct {
 // +kubebuilder:printcolumn:name="Ticket",type=string,JSONPath=`.spec.ticket`,priority=1
 type MeshSecurityException struct {
 	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the object's own.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 

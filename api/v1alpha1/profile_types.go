@@ -280,28 +280,34 @@ type PortOverride struct {
 	// +kubebuilder:validation:MaxLength=256
 	Reason string `json:"reason"`
 
-	// expiresAt ends the override: from then on it is dropped, and a finding
-	// says so. Absent: it does not end.
+	// The schema of expiresAt is spelled out, with a rule in place of the format
+	// date-time: what the API server takes for a date-time includes strings that
+	// nothing in Go can decode, of any length, and one of them in one object
+	// would blind the operator to all objects of the kind.
+
+	// expiresAt ends the override, like 2027-03-31T00:00:00Z: from then on it
+	// is dropped, and a finding says so. Absent: it does not end.
 	// +optional
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=25
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})$') && timestamp(self).getFullYear() >= 2000",message="must be a point in time that exists, in RFC 3339's form without fractions of a second, like 2027-03-31T00:00:00Z"
 	ExpiresAt *metav1.Time `json:"expiresAt,omitempty"`
 }
 
 // RuleName identifies a rule, an override or a provider within its list.
-// +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=63
 // +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",message="a name must be a DNS label: lower-case letters, digits and '-', starting and ending with a letter or a digit"
 type RuleName string
 
 // NamespaceName is the name of a namespace.
-// +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=63
-// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",message="a namespace is given by its exact name, a DNS label; wildcards are not known here"
+// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",message="a namespace is given by its exact name: lower-case letters, digits and '-', starting and ending with a letter or a digit; wildcards are not known here"
 type NamespaceName string
 
 // ObjectName is the name of a service account.
-// +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=253
-// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')",message="a service account is given by its exact name: lower-case letters, digits, '-' and '.'; wildcards are not known here"
+// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')",message="a service account is given by its exact name: lower-case letters, digits, '-' and '.', starting and ending with a letter or a digit; wildcards are not known here"
 type ObjectName string
 
 // Authorization declares who may call the namespace's workloads.
@@ -326,12 +332,12 @@ type Authorization struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, a.name == b.name))",message="every entry of rules needs a name of its own; rename one of those that share a name"
-	// +kubebuilder:validation:XValidation:rule="self.map(r, 160 + r.name.size() + (has(r.workloadSelector) ? 40 + r.workloadSelector.matchLabels.map(k, 6 + k.size() + r.workloadSelector.matchLabels[k].size()).sum() : 0) + r.from.map(f, 56 + (has(f.serviceAccount) ? 63 + f.serviceAccount.name.size() : 0) + (has(f.namespace) ? f.namespace.size() : 0) + (has(f.peer) ? f.peer.size() : 0) + (has(f.ipBlock) ? 64 + (has(f.ipBlock.except) ? 48 * f.ipBlock.except.size() : 0) : 0)).sum() + (has(r.to) ? r.to.map(t, 64 + (has(t.ports) ? 6 * t.ports.size() : 0) + (has(t.methods) ? t.methods.map(m, 3 + m.size()).sum() : 0) + (has(t.paths) ? t.paths.map(p, 3 + p.size()).sum() : 0) + (has(t.hosts) ? t.hosts.map(h, 3 + h.size()).sum() : 0)).sum() : 0) + (has(r.jwt) ? 64 + r.jwt.provider.size() + (has(r.jwt.claims) ? r.jwt.claims.map(c, 28 + c.name.size() + c.values.map(v, 3 + 6 * v.size()).sum()).sum() : 0) : 0)).sum() <= 98304",message="the rules together must not exceed 96 KiB; merge rules that differ in their callers alone, or use namespaces and peers for long lists of callers"
+	// +kubebuilder:validation:XValidation:rule="self.map(r, 160 + r.name.size() + (has(r.workloadSelector) ? 40 + r.workloadSelector.matchLabels.map(k, 6 + k.size() + r.workloadSelector.matchLabels[k].size()).sum() : 0) + r.from.map(f, 56 + (has(f.serviceAccount) ? 63 + f.serviceAccount.name.size() : 0) + (has(f.__namespace__) ? f.__namespace__.size() : 0) + (has(f.peer) ? f.peer.size() : 0) + (has(f.ipBlock) ? 64 + (has(f.ipBlock.except) ? 48 * f.ipBlock.except.size() : 0) : 0)).sum() + (has(r.to) ? r.to.map(t, 64 + (has(t.ports) ? 6 * t.ports.size() : 0) + (has(t.methods) ? t.methods.map(m, 3 + m.size()).sum() : 0) + (has(t.paths) ? t.paths.map(p, 3 + p.size()).sum() : 0) + (has(t.hosts) ? t.hosts.map(h, 3 + h.size()).sum() : 0)).sum() : 0) + (has(r.jwt) ? 64 + r.jwt.provider.size() + (has(r.jwt.claims) ? r.jwt.claims.map(c, 28 + c.name.size() + c.values.map(v, 3 + 6 * v.size()).sum()).sum() : 0) : 0)).sum() <= 98304",message="the rules together must not exceed 96 KiB; merge rules that differ in their callers alone, or use namespaces and peers for long lists of callers"
 	Rules []AuthorizationRule `json:"rules,omitempty"`
 }
 
 // JWTProvider is an issuer of end-user tokens.
-// +kubebuilder:validation:XValidation:rule="has(self.jwksURI) != has(self.jwks)",message="a provider needs exactly one of jwksURI (where the keys are served) and jwks (the keys themselves)",fieldPath=".jwksURI"
+// +kubebuilder:validation:XValidation:rule="has(self.jwksURI) != has(self.jwks)",message="a provider needs exactly one of jwksURI (where the keys are served) and jwks (the keys themselves); give one and leave out the other",fieldPath=".jwksURI"
 type JWTProvider struct {
 	// name is what rules call the provider by. Unique among the providers.
 	// +required
@@ -339,7 +345,6 @@ type JWTProvider struct {
 
 	// issuer is the exact value of the token's iss claim.
 	// +required
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9._~:/?#@!$()+,;=%-]+$')",message="issuer must be the exact value of the token's iss claim, mostly a URL; wildcards, spaces and quotes are not allowed"
 	Issuer string `json:"issuer"`
@@ -347,14 +352,12 @@ type JWTProvider struct {
 	// jwksURI is where the proxies' control plane fetches the issuer's public
 	// keys, an https URL. Exactly one of jwksURI and jwks is given.
 	// +optional
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^https://[A-Za-z0-9._~:/?#@!$&()+,;=%-]+$')",message="jwksURI must be an https:// URL; keys fetched over plain http can be replaced on the way"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https://[A-Za-z0-9._~:/?#@!$&()+,;=%-]+$')",message="jwksURI must be an https:// URL without spaces and quotes; keys fetched over plain http could be replaced on the way"
 	JWKSURI string `json:"jwksURI,omitempty"`
 
 	// jwks is the issuer's public key set, an inline JSON document of at most 4096 characters.
 	// +optional
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=4096
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[{][ -%\\'-;=?-~\\\\s]*[}]\\\\s*$')",message="jwks must be a JSON document like {\"keys\": [...]} in ASCII without '<', '>' and '&'"
 	JWKS string `json:"jwks,omitempty"`
@@ -371,7 +374,6 @@ type JWTProvider struct {
 }
 
 // Audience is a value of a token's aud claim.
-// +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=256
 // +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9._~:/?#@!$()+,;=%-]+$')",message="an audience must be the exact value of the token's aud claim; wildcards, spaces and quotes are not allowed"
 type Audience string
@@ -451,13 +453,12 @@ type ServiceAccountReference struct {
 }
 
 // CIDR is a range of IP addresses in CIDR notation.
-// +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=43
 // +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self).masked() == cidr(self)",message="must be an address range in CIDR notation with no bits set past the prefix, like 10.0.0.0/8 or 2001:db8::/32"
 type CIDR string
 
 // IPBlock is a range of addresses with exceptions.
-// +kubebuilder:validation:XValidation:rule="!has(self.except) || !isCIDR(self.cidr) || self.except.all(e, !isCIDR(e) || cidr(self.cidr).containsCIDR(e))",message="every entry of except must lie within cidr; remove it or widen cidr",fieldPath=".except"
+// +kubebuilder:validation:XValidation:rule="!has(self.except) || !isCIDR(self.cidr) || self.except.all(e, !isCIDR(e) || cidr(self.cidr).masked().containsCIDR(e))",message="every entry of except must lie within cidr; remove it or widen cidr",fieldPath=".except"
 type IPBlock struct {
 	// cidr is the range.
 	// +required
@@ -514,21 +515,19 @@ type Operation struct {
 }
 
 // HTTPMethod is an HTTP method.
-// +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=24
 // +kubebuilder:validation:XValidation:rule="self.matches('^[A-Z][A-Z-]*$')",message="a method must be an HTTP method in upper case, like GET or POST"
 type HTTPMethod string
 
 // HTTPPath is a request path, exact or everything below it.
-// +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=256
 // +kubebuilder:validation:XValidation:rule="self.matches('^/[A-Za-z0-9._~!$()+,;=:@%/-]*[*]?$') && (!self.endsWith('*') || self.endsWith('/*'))",message="a path must start with '/' and may end in '/*' for everything below it; '*' is known nowhere else, and other special characters must be percent-encoded"
 type HTTPPath string
 
 // Host is a DNS name, exact or with a leading wildcard label.
-// +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=253
 // +kubebuilder:validation:XValidation:rule="self.matches('^([*][.])?[a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*$')",message="a host must be a DNS name in lower case without a port, like api.example.com, or *.example.com for every name below it"
+// +kubebuilder:validation:XValidation:rule="!self.matches('[^.]{64}')",message="each part of a host between two dots has at most 63 characters; correct the name"
 type Host string
 
 // JWTRequirement asks for an end-user token.
@@ -551,9 +550,8 @@ type JWTRequirement struct {
 type JWTClaim struct {
 	// name of a top-level claim of the token.
 	// +required
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9._:/@-]+$')",message="a claim's name may hold letters, digits and the characters . _ : / @ -"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9._:/@-]+$')",message="a claim's name must be the exact name of a top-level claim: letters, digits and the characters . _ : / @ -"
 	Name string `json:"name"`
 
 	// values that are accepted; the claim, or one entry of it where it is a
@@ -569,7 +567,7 @@ type JWTClaim struct {
 // JWTClaimValue is an accepted value of a claim.
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=256
-// +kubebuilder:validation:XValidation:rule="!self.contains('*')",message="a claim's value is compared as a whole; '*' would match more than it says and is not allowed"
+// +kubebuilder:validation:XValidation:rule="!self.contains('*')",message="a claim's value is compared as a whole and '*' is not known here; list the exact values that are accepted"
 type JWTClaimValue string
 
 // Egress declares where the namespace's workloads may go. Traffic within the
@@ -633,7 +631,7 @@ type EgressRule struct {
 // namespace and service is given.
 // +kubebuilder:validation:XValidation:rule="[has(self.hosts), has(self.cidrs), has(self.__namespace__), has(self.service)].filter(x, x).size() == 1",message="an entry of to must have exactly one of hosts, cidrs, namespace and service; use an entry for each"
 // +kubebuilder:validation:XValidation:rule="!(has(self.hosts) || has(self.cidrs)) || has(self.ports)",message="ports is required with hosts and with cidrs: the mesh has to know the port and what it speaks",fieldPath=".ports"
-// +kubebuilder:validation:XValidation:rule="!has(self.cidrs) || !has(self.ports) || self.ports.all(p, p.protocol == 'TCP')",message="with cidrs the protocol of every port must be TCP: there is no host name that another protocol could be matched by",fieldPath=".ports"
+// +kubebuilder:validation:XValidation:rule="!has(self.cidrs) || !has(self.ports) || self.ports.all(p, p.protocol == 'TCP')",message="with cidrs the protocol of every port must be TCP, since there is no host name that another protocol could be matched by; set it to TCP or use hosts",fieldPath=".ports"
 type EgressTarget struct {
 	// hosts are names outside the mesh: exact (api.stripe.com), or every name
 	// with a suffix (*.example.com). 1 to 10.
@@ -667,15 +665,15 @@ type EgressTarget struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
-	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, a.port == b.port))",message="a port is given twice; one port speaks one protocol"
+	// +kubebuilder:validation:XValidation:rule="self.all(a, self.exists_one(b, a.port == b.port))",message="a port is given twice, and one port speaks one protocol; remove one of the entries"
 	Ports []EgressPort `json:"ports,omitempty"`
 }
 
 // ExternalHost is a DNS name outside the mesh, exact or with a leading wildcard label.
-// +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=253
 // +kubebuilder:validation:XValidation:rule="self.matches('^([*][.])?([a-z0-9]([a-z0-9-]*[a-z0-9])?[.])+[a-z]([a-z0-9-]*[a-z0-9])?$')",message="a host must be a full DNS name in lower case without a port, like api.example.com, or *.example.com for every name below it; use cidrs for addresses"
 // +kubebuilder:validation:XValidation:rule="!self.endsWith('.svc') && !self.endsWith('.cluster.local')",message="a host must be a name outside the cluster; use service or namespace for workloads of the mesh"
+// +kubebuilder:validation:XValidation:rule="!self.matches('[^.]{64}')",message="each part of a host between two dots has at most 63 characters; correct the name"
 type ExternalHost string
 
 // ServiceReference names a service of the mesh.
@@ -746,6 +744,8 @@ type Drift struct {
 // +kubebuilder:printcolumn:name="Workloads",type=string,JSONPath=`.status.summary.workloads`,priority=1
 type MeshSecurityProfile struct {
 	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the object's own.
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 

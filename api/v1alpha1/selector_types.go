@@ -29,27 +29,29 @@ type WorkloadSelector struct {
 // NamespaceSelector selects namespaces by their labels. An empty selector ({})
 // selects every namespace.
 type NamespaceSelector struct {
-	// matchLabels are labels that a namespace must have, every one of them. Absent: no condition.
+	// matchLabels are labels that a namespace must have, every one of them. At
+	// most 16. Absent: no condition.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=16
 	// +mapType=atomic
 	MatchLabels Labels `json:"matchLabels,omitempty"`
 
 	// matchExpressions are further conditions on labels, which all have to
-	// hold. Absent: no condition.
+	// hold. At most 16, which together hold at most 16 KiB. Absent: no condition.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:XValidation:rule="self.map(e, 48 + e.key.size() + (has(e.values) ? 14 + e.values.map(v, 3 + v.size()).sum() : 0)).sum() <= 16384",message="matchExpressions together must not exceed 16 KiB; give the namespaces a common label and select by it"
 	MatchExpressions []NamespaceSelectorRequirement `json:"matchExpressions,omitempty"`
 }
 
 // NamespaceSelectorRequirement is one condition on a namespace's label.
 // +kubebuilder:validation:XValidation:rule="(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",message="operators In and NotIn need values; Exists and DoesNotExist must have none",fieldPath=".values"
 type NamespaceSelectorRequirement struct {
-	// key is the label's key.
+	// key is the label's key, 1 to 317 characters.
 	// +required
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=317
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')",message="a label's key is given exactly, like app or app.kubernetes.io/name; wildcards are not known here"
 	Key string `json:"key"`
 
 	// operator relates the key to the values: In and NotIn need values, Exists
@@ -58,7 +60,7 @@ type NamespaceSelectorRequirement struct {
 	// +kubebuilder:validation:Enum=In;NotIn;Exists;DoesNotExist
 	Operator metav1.LabelSelectorOperator `json:"operator"`
 
-	// values of the label, for In and NotIn.
+	// values of the label, for In and NotIn. At most 64.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64

@@ -71,7 +71,8 @@ func Make(o facts.Observed, now time.Time) Decision {
 // Left says whether a change is left as it is: somebody else's object, or
 // drift that is only to be reported.
 func (d Decision) Left(c drift.Change) bool {
-	return d.Paused || c.Type == drift.Conflict || (c.Drift && d.Resolution.Posture.DriftPolicy == v1alpha1.DriftReport)
+	return d.Paused || c.Type == drift.Conflict ||
+		(c.Drift && !c.OutOfSync && d.Resolution.Posture.DriftPolicy == v1alpha1.DriftReport)
 }
 
 // served separates the objects whose kind the API server serves from the names of the other kinds.

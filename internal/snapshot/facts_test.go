@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/utils/ptr"
 
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 )
@@ -22,7 +21,7 @@ func TestPodFacts(t *testing.T) {
 				"sidecar.istio.io/interceptionMode":              "REDIRECT",
 				"traffic.sidecar.istio.io/includeOutboundPorts ": "",
 			},
-			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "api-7d4", Controller: ptr.To(true)}},
+			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "api-7d4", Controller: new(true)}},
 		},
 		Spec: corev1.PodSpec{
 			HostNetwork:    true,
@@ -86,7 +85,7 @@ func TestBypass(t *testing.T) {
 
 func TestServiceFactsFillInTheTargetPort(t *testing.T) {
 	got := ServiceFacts(&corev1.Service{Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{
-		{Port: 80}, {Port: 81, TargetPort: intstr.FromString("http"), AppProtocol: ptr.To("grpc"), Protocol: corev1.ProtocolUDP}}}}).Ports
+		{Port: 80}, {Port: 81, TargetPort: intstr.FromString("http"), AppProtocol: new("grpc"), Protocol: corev1.ProtocolUDP}}}}).Ports
 	want := []facts.ServicePort{
 		{Protocol: "TCP", Port: 80, Target: intstr.FromInt32(80)},
 		{Protocol: "UDP", Port: 81, Target: intstr.FromString("http"), AppProtocol: "grpc"},

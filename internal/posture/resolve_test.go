@@ -1,6 +1,7 @@
 package posture
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -107,7 +108,7 @@ func TestWhatCanNotBeCompiled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := Resolve(profile(c.change), facts.Facts{}, noon)
-			problems := append(r.Invalid, r.Missing...)
+			problems := slices.Concat(r.Invalid, r.Missing)
 			if r.Compilable() || len(problems) != 1 || problems[0].Reason != c.reason || problems[0].Path != c.path {
 				t.Errorf("got %+v", problems)
 			}

@@ -16,10 +16,9 @@ func TestPodFacts(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "api-7d4-x", Labels: map[string]string{"app": "api", "pod-template-hash": "7d4"},
 			Annotations: map[string]string{
-				"traffic.sidecar.istio.io/excludeOutboundPorts":  "5432",
-				"traffic.sidecar.istio.io/includeInboundPorts":   "*",
-				"sidecar.istio.io/interceptionMode":              "REDIRECT",
-				"traffic.sidecar.istio.io/includeOutboundPorts ": "",
+				"traffic.sidecar.istio.io/excludeOutboundPorts": "5432",
+				"traffic.sidecar.istio.io/includeInboundPorts":  "*",
+				"sidecar.istio.io/interceptionMode":             "REDIRECT",
 			},
 			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "api-7d4", Controller: new(true)}},
 		},

@@ -54,6 +54,9 @@ func Resolve(p *v1alpha1.MeshSecurityProfile, f facts.Facts, now time.Time) Reso
 		Guard:          v1alpha1.GuardNone,
 		DeletionPolicy: cmp.Or(spec.DeletionPolicy, v1alpha1.DeletionDelete),
 	}
+	if p.Namespace == f.Mesh.RootNamespace {
+		r.bad("metadata.namespace", "%s is the mesh's root namespace: what is written there holds in every namespace of the mesh, and would deny calls to all of them; declare a profile in the namespace that it is for", p.Namespace)
+	}
 	if spec.EnforcementMode == "" {
 		r.byDefault("enforcementMode")
 	}

@@ -47,6 +47,8 @@ type NamespaceReconciler struct {
 	Status client.SubResourceWriter
 	Events events.EventRecorder
 	Clock  func() time.Time
+
+	ours ours
 }
 
 // Reconcile observes, decides, acts and reports.
@@ -56,6 +58,7 @@ func (r *NamespaceReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 	if apierrors.IsNotFound(err) || (err == nil && len(observed.Profiles) == 0) {
 		report.Forget(req.Name)
 		r.Ledger.Forget(req.Name)
+		r.ours.forget(req.Name)
 		return reconcile.Result{}, nil
 	}
 	if err != nil {
@@ -68,7 +71,9 @@ func (r *NamespaceReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 		return reconcile.Result{RequeueAfter: apply.Patience}, nil
 	}
 	// Decide.
+	observed.Ours = r.ours.of(req.Name)
 	decision := decide.Make(observed, now)
+	r.ours.remember(req.Name, observed, decision)
 	// Act.
 	outcome := r.Writer.Apply(ctx, req.Name, decision.Steps)
 	r.Ledger.Record(outcome.Written...)

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
@@ -59,7 +61,10 @@ func Make(o facts.Observed, now time.Time) Decision {
 	d.Result = compiler.Compile(d.Resolution.Posture, o.Facts)
 	d.Digest = drift.Digest(d.Result.Objects)
 	d.Desired, d.Unserved = served(d.Result.Objects, o.Facts.Mesh.MissingKinds)
-	d.Changes = drift.Compare(d.Desired, o.Live, drift.Options{IntentUnchanged: d.Digest == d.Profile.Status.AppliedDigest})
+	d.Changes = drift.Compare(d.Desired, o.Live, drift.Options{
+		IntentUnchanged: d.Digest == d.Profile.Status.AppliedDigest,
+		Known:           func(uid types.UID) bool { return o.Ours[uid] },
+	})
 	// An object that bears our label under a name that we never give is not ours to judge.
 	d.Changes = slices.DeleteFunc(d.Changes, func(c drift.Change) bool { return c.Type == drift.Unexpected && !c.Prunable() })
 	if !d.Paused {

@@ -3,6 +3,7 @@ package facts
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 )
@@ -20,6 +21,9 @@ type Observed struct {
 	// Profiles of the namespace, the one in force first: the oldest that is
 	// not being deleted, then the first by name.
 	Profiles []*v1alpha1.MeshSecurityProfile
+	// Ours are UIDs of objects that were the operator's when last seen: such an
+	// object stays the operator's, whatever an intruder strips off it.
+	Ours map[types.UID]bool
 	// Live are the objects of managed kinds in the namespace, whoever they belong to.
 	Live []Object
 	// Influences are objects that can change what is in force here and that are

@@ -82,7 +82,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-func runCase(t *testing.T, dir string, base []client.Object) {
+func runCase(t testing.TB, dir string, base []client.Object) {
 	t.Helper()
 	onlyKnownFiles(t, dir)
 	c := clusterOf(t, overlay(base, decodeFile(t, filepath.Join(dir, "in.yaml"))), operatorOf(t, dir))
@@ -99,7 +99,7 @@ func runCase(t *testing.T, dir string, base []client.Object) {
 
 // cluster is a case's, and the operator's way of reading it.
 type cluster struct {
-	t      *testing.T
+	t      testing.TB
 	client client.Client
 	reader *snapshot.Reader
 }
@@ -130,7 +130,7 @@ func (c cluster) reconcile() decide.Decision {
 }
 
 // onlyKnownFiles fails on anything that no run would read or write.
-func onlyKnownFiles(t *testing.T, dir string) {
+func onlyKnownFiles(t testing.TB, dir string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -144,7 +144,7 @@ func onlyKnownFiles(t *testing.T, dir string) {
 	}
 }
 
-func operatorOf(t *testing.T, dir string) operator {
+func operatorOf(t testing.TB, dir string) operator {
 	t.Helper()
 	o := operator{PolicyEnforced: facts.Yes, ClusterDomain: "cluster.local", ClusterCIDRs: []string{"10.0.0.0/8", "fd00::/8"}}
 	raw, err := os.ReadFile(filepath.Join(dir, "operator.yaml"))
@@ -160,7 +160,7 @@ func operatorOf(t *testing.T, dir string) operator {
 	return o
 }
 
-func decodeFile(t *testing.T, path string) []client.Object {
+func decodeFile(t testing.TB, path string) []client.Object {
 	t.Helper()
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -218,7 +218,7 @@ func key(o client.Object) string {
 }
 
 // clusterOf fills a cluster with objects.
-func clusterOf(t *testing.T, objects []client.Object, o operator) cluster {
+func clusterOf(t testing.TB, objects []client.Object, o operator) cluster {
 	t.Helper()
 	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.MeshSecurityProfile{}).Build()
 	return cluster{t, c, &snapshot.Reader{
@@ -231,7 +231,7 @@ func clusterOf(t *testing.T, objects []client.Object, o operator) cluster {
 	}}
 }
 
-func encode(t *testing.T, v any) []byte {
+func encode(t testing.TB, v any) []byte {
 	t.Helper()
 	out, err := yaml.Marshal(v)
 	if err != nil {
@@ -241,7 +241,7 @@ func encode(t *testing.T, v any) []byte {
 }
 
 // encodeAll writes objects as one would apply them.
-func encodeAll(t *testing.T, objects []mesh.Object) []byte {
+func encodeAll(t testing.TB, objects []mesh.Object) []byte {
 	t.Helper()
 	var docs [][]byte
 	for _, o := range objects {
@@ -255,7 +255,7 @@ func encodeAll(t *testing.T, objects []mesh.Object) []byte {
 	return bytes.Join(docs, []byte("---\n"))
 }
 
-func golden(t *testing.T, path string, got []byte) {
+func golden(t testing.TB, path string, got []byte) {
 	t.Helper()
 	if os.Getenv("UPDATE_GOLDEN") != "" {
 		if err := os.WriteFile(path, got, 0o600); err != nil {

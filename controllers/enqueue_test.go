@@ -1,0 +1,90 @@
+package controllers
+
+import (
+	"context"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+)
+
+func pod(version string, change func(*corev1.Pod)) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "pay", Name: "api", ResourceVersion: version}}
+	change(p)
+	return p
+}
+
+func same(*corev1.Pod) {}
+
+func TestWhatReachesTheQueue(t *testing.T) {
+	pods := enqueue{namespaces: func(o client.Object) []string { return []string{o.GetNamespace()} }, changed: podChanged}
+	for name, c := range map[string]struct {
+		before, after *corev1.Pod
+		want          int
+	}{
+		"a resync":             {pod("1", same), pod("1", func(p *corev1.Pod) { p.Labels = map[string]string{"a": "b"} }), 0},
+		"a heartbeat":          {pod("1", same), pod("2", func(p *corev1.Pod) { p.Status.Message = "still here" }), 0},
+		"another label":        {pod("1", same), pod("2", func(p *corev1.Pod) { p.Labels = map[string]string{"a": "b"} }), 1},
+		"the end of the pod":   {pod("1", same), pod("2", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }), 1},
+		"a bypass":             {pod("1", same), pod("2", func(p *corev1.Pod) { p.Annotations = map[string]string{"sidecar.istio.io/inject": "false"} }), 1},
+		"an annotation of any": {pod("1", same), pod("2", func(p *corev1.Pod) { p.Annotations = map[string]string{"team": "web"} }), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := workqueue.NewTypedRateLimitingQueue(rateLimiter())
+			defer q.ShutDown()
+			pods.Update(context.Background(), event.UpdateEvent{ObjectOld: c.before, ObjectNew: c.after}, q)
+			if q.Len() != c.want {
+				t.Errorf("%d in the queue, want %d", q.Len(), c.want)
+			}
+		})
+	}
+}
+
+// A fan-out over the fleet does not delay the correction of drift.
+func TestDriftGoesFirst(t *testing.T) {
+	q := priorityqueue.New[reconcile.Request]("test")
+	defer q.ShutDown()
+	add(q, priorityFanOut, "a", "b", "c")
+	add(q, priorityFacts, "d")
+	add(q, priorityEdit, "e")
+	add(q, priorityDrift, "c")
+	var order string
+	for range 5 {
+		r, _ := q.Get()
+		order += r.Name
+		q.Done(r)
+	}
+	if order[:3] != "ced" {
+		t.Errorf("order %s", order)
+	}
+}
+
+func TestWhatOfAProfileMatters(t *testing.T) {
+	base := &v1alpha1.MeshSecurityProfile{ObjectMeta: metav1.ObjectMeta{UID: "1", Generation: 1}}
+	for name, c := range map[string]struct {
+		change func(*v1alpha1.MeshSecurityProfile)
+		want   bool
+	}{
+		"its own status":   {func(p *v1alpha1.MeshSecurityProfile) { p.Status.ObservedGeneration = 1 }, false},
+		"a tracking label": {func(p *v1alpha1.MeshSecurityProfile) { p.Annotations = map[string]string{"argocd": "x"} }, false},
+		"the spec":         {func(p *v1alpha1.MeshSecurityProfile) { p.Generation = 2 }, true},
+		"the pause": {func(p *v1alpha1.MeshSecurityProfile) {
+			p.Annotations = map[string]string{v1alpha1.AnnotationPaused: "true"}
+		}, true},
+		"its deletion": {func(p *v1alpha1.MeshSecurityProfile) { p.DeletionTimestamp = &metav1.Time{} }, true},
+		"a new one":    {func(p *v1alpha1.MeshSecurityProfile) { p.UID = "2" }, true},
+	} {
+		after := base.DeepCopy()
+		c.change(after)
+		if got := profileChanged(base, after); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}

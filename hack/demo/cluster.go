@@ -10,14 +10,12 @@ import (
 	"strings"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/yaml"
 
 	"github.com/meshsecurity/mesh-security-operator/test/controlplane"
 )
@@ -65,34 +63,6 @@ func (c *cluster) kubectl(kubeconfig, stdin string, args ...string) (string, err
 func (c *cluster) apply(yaml string) error {
 	_, err := c.kubectl(c.kubeconfig, yaml, "apply", "--server-side", "-f", "-")
 	return err
-}
-
-// inject adds to every deployment of a manifest the proxy container that
-// Istio's injector would add to its pods.
-func inject(manifest string) (string, error) {
-	docs := strings.Split(manifest, "\n---\n")
-	for i, doc := range docs {
-		var kind metav1.TypeMeta
-		if err := yaml.Unmarshal([]byte(doc), &kind); err != nil {
-			return "", err
-		}
-		if kind.Kind != "Deployment" {
-			continue
-		}
-		var d appsv1.Deployment
-		if err := yaml.UnmarshalStrict([]byte(doc), &d); err != nil {
-			return "", err
-		}
-		d.Spec.Template.Spec.Containers = append(d.Spec.Template.Spec.Containers, corev1.Container{
-			Name: "istio-proxy", Image: "registry.example.com/istio/proxyv2:1.31.1",
-		})
-		out, err := yaml.Marshal(d)
-		if err != nil {
-			return "", err
-		}
-		docs[i] = string(out)
-	}
-	return strings.Join(docs, "\n---\n"), nil
 }
 
 // playKubelet reports every pod as running and ready, as soon as there is one.

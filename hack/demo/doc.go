@@ -5,6 +5,6 @@
 //
 // The API server, etcd, the controller manager, the admission of every object
 // and the operator with its own restricted rights are real. There is no
-// kubelet, no network and no istiod: the demo fills in the sidecar containers
-// as Istio's injector would and reports pods as running.
+// kubelet, no network and no istiod: an admission policy gives pods the sidecar
+// container that Istio's injector would, and the demo reports them as running.
 package main

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/meshsecurity/mesh-security-operator/test/operator"
+	"github.com/meshsecurity/mesh-security-operator/test/standin"
 )
 
 func main() {
@@ -28,43 +29,8 @@ func main() {
 	}
 }
 
-// mesh stands for an installed Istio: its configuration, its control plane and
-// an ingress gateway's account.
-const mesh = `
-apiVersion: v1
-kind: Namespace
-metadata: {name: istio-system}
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: istio, namespace: istio-system}
-data:
-  mesh: |
-    rootNamespace: istio-system
-    trustDomain: cluster.local
----
-apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: istiod
-  namespace: istio-system
-  labels: {app: istiod, istio.io/rev: default}
-spec:
-  selector: {matchLabels: {app: istiod}}
-  template:
-    metadata: {labels: {app: istiod}}
-    spec:
-      containers:
-      - {name: discovery, image: "registry.example.com/istio/pilot:1.31.1"}
----
-apiVersion: v1
-kind: Namespace
-metadata: {name: istio-ingress}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: istio-ingress, namespace: istio-ingress}
----
+// namespace is the operator's own.
+const namespace = `
 apiVersion: v1
 kind: Namespace
 metadata: {name: mesh-security-system}
@@ -103,7 +69,7 @@ func run(ctx context.Context, once bool) (err error) {
 	defer func() { err = errors.Join(err, c.Stop()) }()
 
 	say("Installing the operator's account and rights, and what stands for Istio")
-	if err := c.apply(mesh); err != nil {
+	if err := c.apply(standin.Istio + "---" + standin.Injector + "---" + namespace); err != nil {
 		return err
 	}
 	for _, dir := range []string{"config/rbac", "config/istio"} {
@@ -172,16 +138,8 @@ func shop(ctx context.Context, c *cluster, op *operator.Process, say func(string
 		fmt.Print(out)
 		return err
 	}
-	manifest, err := os.ReadFile(filepath.Join(c.root, "config/samples/shop.yaml"))
-	if err != nil {
-		return err
-	}
-	injected, err := inject(string(manifest))
-	if err != nil {
-		return err
-	}
 	say("A small shop: three namespaces, six deployments with sidecars")
-	if err := c.apply(injected); err != nil {
+	if _, err := c.kubectl(c.kubeconfig, "", "apply", "--server-side", "-f", filepath.Join(c.root, "config/samples/shop.yaml")); err != nil {
 		return err
 	}
 	for _, ns := range []string{"shop", "payments", "batch"} {

@@ -18,6 +18,7 @@ import (
 	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -251,17 +252,26 @@ func (c *cluster) shop(ctx context.Context, t *testing.T) {
 	}
 }
 
-// install installs the operator as README.md does, unless it is there as it should be.
+// install installs the operator as README.md does, or takes back what a page
+// changed of it.
 func (c *cluster) install(ctx context.Context, t *testing.T) {
 	t.Helper()
 	var d appsv1.Deployment
 	err := c.client.Get(ctx, client.ObjectKey{Namespace: operator.Namespace, Name: operator.ServiceAccount}, &d)
-	if err == nil && slices.Contains(d.Spec.Template.Spec.Containers[0].Args, installed) && len(d.Spec.Template.Spec.Containers[0].Args) == 4 && *d.Spec.Replicas == 1 {
+	if apierrors.IsNotFound(err) {
+		c.kubectl(ctx, t, "", "apply", "-k", "config/default")
+		err = c.client.Get(ctx, client.ObjectKey{Namespace: operator.Namespace, Name: operator.ServiceAccount}, &d)
+	}
+	must(t, err)
+	want := slices.DeleteFunc(slices.Clone(d.Spec.Template.Spec.Containers[0].Args), func(a string) bool {
+		return strings.HasPrefix(a, "--network-policy-enforced") || strings.HasPrefix(a, "--cluster-cidrs")
+	})
+	want = append(want, installed)
+	if slices.Equal(want, d.Spec.Template.Spec.Containers[0].Args) && *d.Spec.Replicas == 1 {
 		return
 	}
-	c.kubectl(ctx, t, "", "apply", "-k", "config/default")
-	c.kubectl(ctx, t, "", "-n", operator.Namespace, "patch", "deployment", operator.ServiceAccount, "--type=json",
-		"-p", `[{"op":"add","path":"/spec/template/spec/containers/0/args/-","value":"`+installed+`"}]`)
+	d.Spec.Template.Spec.Containers[0].Args, *d.Spec.Replicas = want, 1
+	must(t, c.client.Update(ctx, &d))
 	c.kubectl(ctx, t, "", "-n", operator.Namespace, "rollout", "status", "deployment", operator.ServiceAccount, "--timeout=60s")
 }
 

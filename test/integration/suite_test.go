@@ -23,6 +23,7 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/controllers"
 	"github.com/meshsecurity/mesh-security-operator/test/controlplane"
 	"github.com/meshsecurity/mesh-security-operator/test/operator"
+	"github.com/meshsecurity/mesh-security-operator/test/standin"
 )
 
 func TestIntegration(t *testing.T) {
@@ -96,21 +97,8 @@ func newCluster(ctx context.Context, istio bool) *cluster {
 	c.kubeconfig, err = cp.Kubeconfig("admin", "system:masters")
 	Expect(err).NotTo(HaveOccurred())
 
-	c.apply(`
-apiVersion: v1
-kind: Namespace
-metadata: {name: istio-system}
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: istio, namespace: istio-system}
-data:
-  mesh: |
-    rootNamespace: istio-system
-    trustDomain: cluster.local
-`)
+	c.apply(standin.Istio)
 	c.kubectl("apply", "--server-side", "-k", filepath.Join(root, "config/default"))
-	c.apply(istiod)
 	c.istiodRuns()
 	config, err := cp.ServiceAccountConfig(ctx, operator.Namespace, operator.ServiceAccount)
 	Expect(err).NotTo(HaveOccurred())
@@ -118,24 +106,6 @@ data:
 	Expect(operator.WriteKubeconfig(config, c.operator)).To(Succeed())
 	return c
 }
-
-// istiod stands for the control plane: nothing runs, but what the operator
-// reads of it is there.
-const istiod = `
-apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: istiod
-  namespace: istio-system
-  labels: {app: istiod, istio.io/rev: default}
-spec:
-  selector: {matchLabels: {app: istiod}}
-  template:
-    metadata: {labels: {app: istiod}}
-    spec:
-      containers:
-      - {name: discovery, image: "registry.example.com/istio/pilot:1.31.1"}
-`
 
 // istiodRuns says of istiod's pod what a kubelet would; the controller manager
 // makes the deployment's status of it.

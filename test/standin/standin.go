@@ -1,0 +1,70 @@
+// Package standin holds what stands for an installed Istio where none runs: the
+// traces of its control plane that the operator reads, and its injector as an
+// admission policy that does the same to a pod. It must never claim more: no
+// proxy runs, and nothing is enforced.
+package standin
+
+// Istio is istiod's namespace, configuration and deployment, and an ingress
+// gateway's account. istiod counts as running once its pod is reported as ready.
+const Istio = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: istio-system}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    rootNamespace: istio-system
+    trustDomain: cluster.local
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: istiod
+  namespace: istio-system
+  labels: {app: istiod, istio.io/rev: default}
+spec:
+  selector: {matchLabels: {app: istiod}}
+  template:
+    metadata: {labels: {app: istiod}}
+    spec:
+      containers:
+      - {name: discovery, image: "registry.example.com/istio/pilot:1.31.1"}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: istio-ingress}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: istio-ingress, namespace: istio-ingress}
+`
+
+// Injector gives every pod of a namespace labelled istio-injection=enabled a
+// proxy container, unless the pod opts out.
+const Injector = `
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: istio-sidecar-injector}
+spec:
+  failurePolicy: Fail
+  reinvocationPolicy: Never
+  matchConstraints:
+    namespaceSelector: {matchLabels: {istio-injection: enabled}}
+    objectSelector: {matchExpressions: [{key: sidecar.istio.io/inject, operator: NotIn, values: ["false"]}]}
+    resourceRules:
+    - {apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}
+  mutations:
+  - patchType: JSONPatch
+    jsonPatch:
+      expression: >-
+        [JSONPatch{op: "add", path: "/spec/containers/-", value: Object.spec.containers{
+        name: "istio-proxy", image: "registry.example.com/istio/proxyv2:1.31.1"}}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: istio-sidecar-injector}
+spec: {policyName: istio-sidecar-injector}
+`

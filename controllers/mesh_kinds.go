@@ -93,6 +93,9 @@ func (m *MeshKinds) Served(gvk schema.GroupVersionKind) bool {
 	return true
 }
 
+// String names the source in logs.
+func (m *MeshKinds) String() string { return "kinds of the mesh" }
+
 // Start implements source.Source.
 func (m *MeshKinds) Start(ctx context.Context, q queue) error {
 	informer, err := m.cache.GetInformer(ctx, &apiextensionsv1.CustomResourceDefinition{}, cache.BlockUntilSynced(false))

@@ -3,6 +3,7 @@ package decide
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -52,7 +53,8 @@ func Make(o facts.Observed, now time.Time) Decision {
 	d.Resolution = posture.Resolve(d.Profile, o.Facts, now)
 	compiler, ok := providers.Find(o.Facts.Mesh.Provider, o.Facts.Mesh.DataPlane)
 	if !ok {
-		d.Unsupported = fmt.Sprintf("this version can't program %s %s: nothing is written for it", o.Facts.Mesh.Provider, o.Facts.Mesh.DataPlane)
+		d.Unsupported = fmt.Sprintf("this version can't program %s: nothing is written for it",
+			strings.TrimSpace(string(o.Facts.Mesh.Provider)+" "+string(o.Facts.Mesh.DataPlane)))
 	}
 	if !ok || !d.Resolution.Compilable() {
 		return d

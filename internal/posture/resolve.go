@@ -191,7 +191,7 @@ func (r *resolver) callers(rule v1alpha1.AuthorizationRule, path string) Callers
 			r.needNamespace(string(rule.Name), string(c.Namespace), at+".namespace")
 		case c.Peer != "":
 			r.missing = append(r.missing, Problem{v1alpha1.ReasonPeerNotFound, at + ".peer",
-				fmt.Sprintf("rule %s names the peer %s, which no baseline declares; use serviceAccount, or have the peer added to a baseline", rule.Name, c.Peer)})
+				fmt.Sprintf("rule %s names the peer %s, which no baseline declares; use serviceAccount, since this version does not act on baselines", rule.Name, c.Peer)})
 		case c.Entity == v1alpha1.EntitySameNamespace:
 			out.Namespaces = append(out.Namespaces, r.own)
 		case c.Entity == v1alpha1.EntityAnyAuthenticated:
@@ -222,13 +222,13 @@ func (r *resolver) egress(e *v1alpha1.Egress) *Egress {
 	}
 	if out.Assurance == v1alpha1.AssuranceGateway {
 		r.missing = append(r.missing, Problem{v1alpha1.ReasonEgressGatewayNotFound, "spec.egress.assurance",
-			"assurance Gateway needs an egress gateway, which no baseline declares; use assurance Network, or have egressGateway added to a baseline"})
+			"assurance Gateway needs an egress gateway, which no baseline declares; use assurance Network, since this version does not act on baselines"})
 	}
 	for i, rule := range e.Rules {
 		path := fmt.Sprintf("spec.egress.rules[%d]", i)
 		if rule.Via == v1alpha1.ViaGateway {
 			r.missing = append(r.missing, Problem{v1alpha1.ReasonEgressGatewayNotFound, path + ".via",
-				fmt.Sprintf("rule %s goes via Gateway, and no baseline declares an egress gateway; use via Direct, or have egressGateway added to a baseline", rule.Name)})
+				fmt.Sprintf("rule %s goes via Gateway, and no baseline declares an egress gateway; use via Direct, since this version does not act on baselines", rule.Name)})
 		}
 		v := EgressRule{Name: string(rule.Name), Selector: r.selector(rule.WorkloadSelector, path), Via: rule.Via}
 		for j, t := range rule.To {

@@ -40,7 +40,7 @@ func (c *computer) conditions(rules []v1alpha1.RuleStatus) {
 	c.accepted()
 	switch accepted := c.get(v1alpha1.ConditionAccepted); {
 	case accepted.Status != metav1.ConditionTrue:
-		c.notAccepted(v1alpha1.ReasonNotAccepted, "the profile is not accepted; what was last in force stays")
+		c.notAccepted(v1alpha1.ReasonNotAccepted, "the profile is not accepted; what was last written is left as it is, and changes by others are not undone until this is mended")
 	default:
 		c.resolvedRefs()
 		c.programmed()
@@ -90,7 +90,7 @@ func (c *computer) programmed() {
 	}
 	switch {
 	case !c.Decision.Compiled:
-		no(v1alpha1.ReasonRefsUnresolved, "the profile names something without which it can't be applied, see ResolvedRefs; what was last in force stays")
+		no(v1alpha1.ReasonRefsUnresolved, "the profile names something without which it can't be applied, see ResolvedRefs; what was last written is left as it is, and changes by others are not undone until this is mended")
 	case c.Decision.Paused && !c.settled:
 		c.set(v1alpha1.ConditionProgrammed, metav1.ConditionUnknown, v1alpha1.ReasonPaused, "the annotation "+v1alpha1.AnnotationPaused+" stops all writes, and the cluster differs from what is declared; remove the annotation")
 	case len(c.conflicts) > 0:
@@ -195,7 +195,25 @@ func (c *computer) ready(rules []v1alpha1.RuleStatus) {
 		c.set(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonRulesLooser, message)
 		return
 	}
-	c.set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "the profile is in the cluster as declared")
+	c.set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady, c.readyMessage(rules))
+}
+
+// readyMessage does not say more than is so: in Audit nothing is in the cluster,
+// and a rule in conflict with another is not.
+func (c *computer) readyMessage(rules []v1alpha1.RuleStatus) string {
+	if c.Decision.Resolution.Posture.Mode == v1alpha1.ModeAudit {
+		return "enforcementMode is Audit: nothing is to be written, and nothing is"
+	}
+	var left []v1alpha1.RuleName
+	for _, r := range rules {
+		if r.Verdict == v1alpha1.VerdictConflict {
+			left = append(left, r.Name)
+		}
+	}
+	if len(left) > 0 {
+		return "the profile is in the cluster, but for rules that another one stands in the way of: " + mesh.Some(left)
+	}
+	return "the profile is in the cluster as declared"
 }
 
 // words puts problems into one message, with their paths.

@@ -215,6 +215,9 @@ func (c *computer) effective() *v1alpha1.EffectivePosture {
 	case v1alpha1.ModeDryRun:
 		note = " (dry run)"
 	}
+	if note == "" && !c.settled {
+		note = " (unconfirmed)"
+	}
 	if p.MutualTLS != nil {
 		out.MutualTLS = string(p.MutualTLS.Mode) + note
 	}
@@ -324,6 +327,9 @@ func (c *computer) attention(s v1alpha1.MeshSecurityProfileStatus) []string {
 	out = append(out, rulesInWords(s.Rules)...)
 	if c.Decision.Compiled && c.Decision.Resolution.Posture.Guard != v1alpha1.GuardNone {
 		out = append(out, fmt.Sprintf("drift.guard is %s, and this version installs no admission policies: changes by others are found and answered by drift.policy, not prevented", c.Decision.Resolution.Posture.Guard))
+	}
+	if c.Decision.Paused {
+		out = append(out, "the annotation "+v1alpha1.AnnotationPaused+" stops all writes: what others change is not undone")
 	}
 	if c.Profile.Spec.DeletionPolicy == v1alpha1.DeletionRetain {
 		out = append(out, "deletionPolicy is Retain, and this version does not honour it: when the profile is deleted, what was written for it goes as well")

@@ -132,6 +132,8 @@ func hosts(declared []v1alpha1.Host, action v1alpha1.RuleAction, a *mesh.Assessm
 		if strings.HasPrefix(host, "*") {
 			if action == v1alpha1.RuleDeny {
 				a.Say(v1alpha1.VerdictLooser, "a caller evades host %s by giving a port in the Host header, since the mesh knows one wildcard a value; list exact hosts, or deny by path or port", host)
+			} else {
+				a.Say(v1alpha1.VerdictEnforced, "a request whose Host header gives a port is not matched by %s, and not allowed by it: the mesh knows one wildcard a value", host)
 			}
 			continue
 		}

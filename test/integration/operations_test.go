@@ -30,8 +30,6 @@ func (c *cluster) settle(ctx context.Context) {
 		}
 		return resp.StatusCode, resp.Body.Close()
 	}).Should(Equal(http.StatusOK))
-	// What it has to do after that, it does at once; a second is ample.
-	Consistently(func() error { return nil }, time.Second).Should(Succeed())
 }
 
 var _ = Describe("The mesh's kinds", func() {

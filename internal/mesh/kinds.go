@@ -1,6 +1,8 @@
 package mesh
 
 import (
+	"slices"
+
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	telemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
@@ -33,18 +35,19 @@ var (
 // EnvoyFilter is watched and never written: it can change anything that a proxy does.
 var EnvoyFilter = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1alpha3", Kind: "EnvoyFilter"}
 
-// ManagedKinds lists the kinds that the operator writes, in a fixed order.
-func ManagedKinds() []Kind {
-	return []Kind{
-		{security.WithKind("PeerAuthentication"), "peerauthentications", func() Object { return &securityv1.PeerAuthentication{} }, func() runtime.Object { return &securityv1.PeerAuthenticationList{} }, true},
-		{security.WithKind("RequestAuthentication"), "requestauthentications", func() Object { return &securityv1.RequestAuthentication{} }, func() runtime.Object { return &securityv1.RequestAuthenticationList{} }, true},
-		{security.WithKind("AuthorizationPolicy"), "authorizationpolicies", func() Object { return &securityv1.AuthorizationPolicy{} }, func() runtime.Object { return &securityv1.AuthorizationPolicyList{} }, true},
-		{networking.WithKind("ServiceEntry"), "serviceentries", func() Object { return &networkingv1.ServiceEntry{} }, func() runtime.Object { return &networkingv1.ServiceEntryList{} }, true},
-		{networking.WithKind("Sidecar"), "sidecars", func() Object { return &networkingv1.Sidecar{} }, func() runtime.Object { return &networkingv1.SidecarList{} }, true},
-		{telemetry.WithKind("Telemetry"), "telemetries", func() Object { return &telemetryv1.Telemetry{} }, func() runtime.Object { return &telemetryv1.TelemetryList{} }, true},
-		{netv1.SchemeGroupVersion.WithKind("NetworkPolicy"), "networkpolicies", func() Object { return &netv1.NetworkPolicy{} }, func() runtime.Object { return &netv1.NetworkPolicyList{} }, false},
-	}
+// managedKinds is made once: every comparison of an object asks for its kind.
+var managedKinds = []Kind{
+	{security.WithKind("PeerAuthentication"), "peerauthentications", func() Object { return &securityv1.PeerAuthentication{} }, func() runtime.Object { return &securityv1.PeerAuthenticationList{} }, true},
+	{security.WithKind("RequestAuthentication"), "requestauthentications", func() Object { return &securityv1.RequestAuthentication{} }, func() runtime.Object { return &securityv1.RequestAuthenticationList{} }, true},
+	{security.WithKind("AuthorizationPolicy"), "authorizationpolicies", func() Object { return &securityv1.AuthorizationPolicy{} }, func() runtime.Object { return &securityv1.AuthorizationPolicyList{} }, true},
+	{networking.WithKind("ServiceEntry"), "serviceentries", func() Object { return &networkingv1.ServiceEntry{} }, func() runtime.Object { return &networkingv1.ServiceEntryList{} }, true},
+	{networking.WithKind("Sidecar"), "sidecars", func() Object { return &networkingv1.Sidecar{} }, func() runtime.Object { return &networkingv1.SidecarList{} }, true},
+	{telemetry.WithKind("Telemetry"), "telemetries", func() Object { return &telemetryv1.Telemetry{} }, func() runtime.Object { return &telemetryv1.TelemetryList{} }, true},
+	{netv1.SchemeGroupVersion.WithKind("NetworkPolicy"), "networkpolicies", func() Object { return &netv1.NetworkPolicy{} }, func() runtime.Object { return &netv1.NetworkPolicyList{} }, false},
 }
+
+// ManagedKinds lists the kinds that the operator writes, in a fixed order.
+func ManagedKinds() []Kind { return slices.Clone(managedKinds) }
 
 // KindOf returns the managed kind of an object by its Go type, since objects
 // read through a typed client carry no TypeMeta.
@@ -66,7 +69,7 @@ func KindOf(o runtime.Object) (Kind, bool) {
 	case *netv1.NetworkPolicy:
 		want = "NetworkPolicy"
 	}
-	for _, k := range ManagedKinds() {
+	for _, k := range managedKinds {
 		if k.GVK.Kind == want {
 			return k, true
 		}

@@ -34,69 +34,8 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/test/controlplane"
 	"github.com/meshsecurity/mesh-security-operator/test/operator"
+	"github.com/meshsecurity/mesh-security-operator/test/standin"
 )
-
-// standIns are what a page's reader has and the control plane has not: a DNS
-// namespace comes with every cluster, Istio's control plane is there by its
-// traces, its injector as an admission policy that does the same to a pod.
-const standIns = `
-apiVersion: v1
-kind: Namespace
-metadata: {name: istio-system}
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: istio, namespace: istio-system}
-data:
-  mesh: |
-    rootNamespace: istio-system
-    trustDomain: cluster.local
----
-apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: istiod
-  namespace: istio-system
-  labels: {app: istiod, istio.io/rev: default}
-spec:
-  selector: {matchLabels: {app: istiod}}
-  template:
-    metadata: {labels: {app: istiod}}
-    spec:
-      containers:
-      - {name: discovery, image: "registry.example.com/istio/pilot:1.31.1"}
----
-apiVersion: v1
-kind: Namespace
-metadata: {name: istio-ingress}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: istio-ingress, namespace: istio-ingress}
----
-apiVersion: admissionregistration.k8s.io/v1
-kind: MutatingAdmissionPolicy
-metadata: {name: istio-sidecar-injector}
-spec:
-  failurePolicy: Fail
-  reinvocationPolicy: Never
-  matchConstraints:
-    namespaceSelector: {matchLabels: {istio-injection: enabled}}
-    objectSelector: {matchExpressions: [{key: sidecar.istio.io/inject, operator: NotIn, values: ["false"]}]}
-    resourceRules:
-    - {apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}
-  mutations:
-  - patchType: JSONPatch
-    jsonPatch:
-      expression: >-
-        [JSONPatch{op: "add", path: "/spec/containers/-", value: Object.spec.containers{
-        name: "istio-proxy", image: "registry.example.com/istio/proxyv2:1.31.1"}}]
----
-apiVersion: admissionregistration.k8s.io/v1
-kind: MutatingAdmissionPolicyBinding
-metadata: {name: istio-sidecar-injector}
-spec: {policyName: istio-sidecar-injector}
-`
 
 // shopNamespaces are those of config/samples/shop.yaml.
 var shopNamespaces = []string{"batch", "payments", "shop"}
@@ -159,7 +98,7 @@ func newCluster(ctx context.Context, t *testing.T) *cluster {
 	c.kubeconfig, err = c.Kubeconfig("reader", "system:masters")
 	must(t, err)
 	c.kubelet = newKubelet(ctx, t, c)
-	c.kubectl(ctx, t, standIns, "apply", "--server-side", "-f", "-")
+	c.kubectl(ctx, t, standin.Istio+"---"+standin.Injector, "apply", "--server-side", "-f", "-")
 	c.waitForInjector(ctx, t)
 	return c
 }

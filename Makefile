@@ -145,6 +145,7 @@ install: ## The CRDs.
 
 .PHONY: uninstall
 uninstall: ## Remove the CRDs, and with them every profile, baseline and exception.
+	$(KUBECTL) delete msp --all -A --ignore-not-found
 	$(KUBECTL) delete --ignore-not-found -k config/crd
 
 .PHONY: deploy
@@ -152,7 +153,8 @@ deploy: ## CRDs, roles and the operator, with image IMG.
 	$(KUBECTL) kustomize config/default | $(SET_IMAGE) | $(KUBECTL) apply --server-side -f -
 
 .PHONY: undeploy
-undeploy: ## Remove all that deploy made.
+undeploy: ## Take every profile out of force, in order, and remove all that deploy made.
+	$(KUBECTL) delete msp --all -A --ignore-not-found
 	$(KUBECTL) delete --ignore-not-found -k config/default
 
 SET_IMAGE = sed 's|image: ghcr.io/meshsecurity/mesh-security-operator:.*|image: $(IMG)|'

@@ -26,6 +26,8 @@ import (
 // among it. What it reads in the mesh's namespace is in config/rbac/mesh_role.yaml.
 //
 // +kubebuilder:rbac:groups=meshsecurity.io,resources=meshsecurityprofiles;meshsecuritybaselines;meshsecurityexceptions,verbs=get;list;watch
+// The finalizer is part of the profile itself.
+// +kubebuilder:rbac:groups=meshsecurity.io,resources=meshsecurityprofiles,verbs=patch
 // +kubebuilder:rbac:groups=meshsecurity.io,resources=meshsecurityprofiles/status;meshsecuritybaselines/status;meshsecurityexceptions/status,verbs=update
 // +kubebuilder:rbac:groups=meshsecurity.io,resources=meshsecurityprofiles/finalizers,verbs=update
 // +kubebuilder:rbac:groups=security.istio.io,resources=peerauthentications;requestauthentications;authorizationpolicies,verbs=get;list;watch;create;update;delete
@@ -48,7 +50,7 @@ type NamespaceReconciler struct {
 	Events events.EventRecorder
 	Clock  func() time.Time
 
-	ours ours
+	memory memory
 }
 
 // Reconcile observes, decides, acts and reports.
@@ -58,7 +60,7 @@ func (r *NamespaceReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 	if apierrors.IsNotFound(err) || (err == nil && len(observed.Profiles) == 0) {
 		report.Forget(req.Name)
 		r.Ledger.Forget(req.Name)
-		r.ours.forget(req.Name)
+		r.memory.forget(req.Name)
 		return reconcile.Result{}, nil
 	}
 	if err != nil {
@@ -71,12 +73,16 @@ func (r *NamespaceReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 		return reconcile.Result{RequeueAfter: apply.Patience}, nil
 	}
 	// Decide.
-	observed.Ours = r.ours.of(req.Name)
+	r.memory.recall(req.Name, &observed, now)
 	decision := decide.Make(observed, now)
-	r.ours.remember(req.Name, observed, decision)
+	r.memory.decided(req.Name, observed, decision)
 	// Act.
+	if err := r.hold(ctx, &observed, &decision); err != nil {
+		return conflictWaits(err)
+	}
 	outcome := r.Writer.Apply(ctx, req.Name, decision.Steps)
 	r.Ledger.Record(outcome.Written...)
+	r.memory.acted(req.Name, outcome, now)
 	count(outcome)
 	switch {
 	case outcome.Stale:
@@ -86,7 +92,7 @@ func (r *NamespaceReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 		return reconcile.Result{}, nil
 	}
 	// Report.
-	reported := r.report(ctx, observed, decision, outcome, now)
+	reported := errors.Join(r.report(ctx, observed, decision, outcome, now), r.letGo(ctx, decision))
 	if apierrors.IsConflict(reported) {
 		return reconcile.Result{RequeueAfter: apply.Patience}, outcome.Err()
 	}
@@ -115,8 +121,16 @@ func requeue(d decide.Decision, o apply.Outcome, now time.Time) reconcile.Result
 	if d.Profile != nil && d.Resolution.Posture.NextChange != nil {
 		after = max(d.Resolution.Posture.NextChange.Sub(now), time.Millisecond)
 	}
-	if o.Rejected() && (after == 0 || after > rejectedRetry) {
-		after = rejectedRetry
+	sooner := func(d time.Duration) {
+		if d = max(d, time.Millisecond); after == 0 || after > d {
+			after = d
+		}
+	}
+	if o.Rejected() {
+		sooner(rejectedRetry)
+	}
+	for _, f := range d.Fights {
+		sooner(f.Until.Sub(now))
 	}
 	return reconcile.Result{RequeueAfter: after}
 }
@@ -124,7 +138,7 @@ func requeue(d decide.Decision, o apply.Outcome, now time.Time) reconcile.Result
 // report writes the status of every profile of the namespace, and tells of changes by others.
 func (r *NamespaceReconciler) report(ctx context.Context, o facts.Observed, d decide.Decision, out apply.Outcome, now time.Time) error {
 	if d.Profile == nil {
-		return nil
+		return r.reportLeaving(ctx, d, out, now)
 	}
 	next, fresh := status.Compute(status.Input{Profile: d.Profile, Observed: o, Decision: d, Outcome: failures(out), Now: now})
 	errs := []error{r.writeStatus(ctx, d.Profile, next)}
@@ -136,7 +150,7 @@ func (r *NamespaceReconciler) report(ctx context.Context, o facts.Observed, d de
 			errs = append(errs, r.writeStatus(ctx, p, status.Superseded(p, d.Profile.Name, now)))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, r.reportLeaving(ctx, d, out, now))...)
 }
 
 // writeStatus sends one request, or none when nothing changed.

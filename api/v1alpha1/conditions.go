@@ -85,6 +85,8 @@ const (
 	ReasonAudit = "Audit"
 	// ReasonPaused: the annotation meshsecurity.io/paused stops all writes.
 	ReasonPaused = "Paused"
+	// ReasonTerminating: the profile is being deleted, and what was written for it is not all gone yet.
+	ReasonTerminating = "Terminating"
 )
 
 // Reasons of InSync.
@@ -95,6 +97,9 @@ const (
 	ReasonDriftDetected = "DriftDetected"
 	// ReasonDriftNotCorrected: somebody changed what is managed, and correcting it failed.
 	ReasonDriftNotCorrected = "DriftNotCorrected"
+	// ReasonDriftFight: somebody changes a managed object again as often as it
+	// is corrected, so that it is corrected less and less often.
+	ReasonDriftFight = "DriftFight"
 )
 
 // Reasons of MutualTLSEnforced, AuthorizationEnforced and EgressEnforced.

@@ -22,4 +22,8 @@ const (
 	// AnnotationAdopt, set to "true" on an object that the operator did not
 	// create, lets the operator take the object over.
 	AnnotationAdopt = "meshsecurity.io/adopt"
+
+	// Finalizer keeps a deleted profile until the operator has taken what was
+	// written for it out of force in a safe order, or has left it behind.
+	Finalizer = "meshsecurity.io/ordered-removal"
 )

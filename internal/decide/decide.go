@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
@@ -25,9 +23,13 @@ type Decision struct {
 	Resolution posture.Resolution
 	// Unsupported says why the namespace's mesh can't be programmed; empty where it can.
 	Unsupported string
-	// Compiled is false where there is nothing to go by: what was last written
-	// stays as it is, and nothing is pruned.
+	// Compiled is false where the profile can't be used: the last good posture
+	// stays in force.
 	Compiled bool
+	// LastGood is what was last written for a profile that can't be used any
+	// more, and is kept so; nil where it is not known, and then what is there
+	// is left as it is.
+	LastGood []mesh.Object
 	Result   mesh.Result
 	// Desired are the objects that are to be in the cluster and whose kind is served.
 	Desired []mesh.Object
@@ -41,14 +43,23 @@ type Decision struct {
 	Steps []plan.Step
 	// Paused is true where the profile's annotation stops all writes.
 	Paused bool
+	// Fights are over objects that are not corrected for now.
+	Fights []facts.Fight
+
+	// Leaving are profiles that are being deleted and wait for the operator.
+	Leaving []*v1alpha1.MeshSecurityProfile
+	// LetGo is true when nothing keeps them any more.
+	LetGo bool
+	// Retained is true where what was written for them is left in force.
+	Retained bool
 }
 
 // Make decides what to do in a namespace at the time now.
 func Make(o facts.Observed, now time.Time) Decision {
 	if len(o.Profiles) == 0 || o.Profiles[0].DeletionTimestamp != nil || o.Facts.Namespace.Terminating {
-		return Decision{}
+		return withdraw(o)
 	}
-	d := Decision{Profile: o.Profiles[0]}
+	d := Decision{Profile: o.Profiles[0], Fights: o.Fights}
 	d.Paused = d.Profile.Annotations[v1alpha1.AnnotationPaused] == "true"
 	d.Resolution = posture.Resolve(d.Profile, o.Facts, now)
 	compiler, ok := providers.Find(o.Facts.Mesh.Provider, o.Facts.Mesh.DataPlane)
@@ -57,29 +68,58 @@ func Make(o facts.Observed, now time.Time) Decision {
 			strings.TrimSpace(string(o.Facts.Mesh.Provider)+" "+string(o.Facts.Mesh.DataPlane)))
 	}
 	if !ok || !d.Resolution.Compilable() {
-		return d
+		d.keep(o)
+	} else {
+		d.Compiled = true
+		d.Result = compiler.Compile(d.Resolution.Posture, o.Facts)
+		d.Digest = drift.Digest(d.Result.Objects)
+		d.Desired, d.Unserved = served(d.Result.Objects, o.Facts.Mesh.MissingKinds)
+		d.compare(o, d.Digest == d.Profile.Status.AppliedDigest)
 	}
-	d.Compiled = true
-	d.Result = compiler.Compile(d.Resolution.Posture, o.Facts)
-	d.Digest = drift.Digest(d.Result.Objects)
-	d.Desired, d.Unserved = served(d.Result.Objects, o.Facts.Mesh.MissingKinds)
-	d.Changes = drift.Compare(d.Desired, o.Live, drift.Options{
-		IntentUnchanged: d.Digest == d.Profile.Status.AppliedDigest,
-		Known:           func(uid types.UID) bool { return o.Ours[uid] },
-	})
+	d.handOver(o)
+	return d
+}
+
+// keep holds on to the last good posture, if it is known.
+func (d *Decision) keep(o facts.Observed) {
+	objects := o.LastGood
+	if objects == nil {
+		var digests []string
+		for _, p := range o.Profiles {
+			digests = append(digests, p.Status.AppliedDigest)
+		}
+		objects = drift.LastGood(o.Live, digests, drift.Options{Known: known(o)})
+	}
+	if objects == nil {
+		return
+	}
+	var rehomed bool
+	d.LastGood, rehomed = drift.Owned(objects, mesh.Meta(d.Resolution.Posture, "", ""))
+	d.Desired, _ = served(d.LastGood, o.Facts.Mesh.MissingKinds)
+	d.compare(o, !rehomed)
+}
+
+// compare finds what is not as desired, and plans to undo it.
+func (d *Decision) compare(o facts.Observed, intentUnchanged bool) {
+	d.Changes = drift.Compare(d.Desired, o.Live, drift.Options{IntentUnchanged: intentUnchanged, Known: known(o)})
 	// An object that bears our label under a name that we never give is not ours to judge.
 	d.Changes = slices.DeleteFunc(d.Changes, func(c drift.Change) bool { return c.Type == drift.Unexpected && !c.Prunable() })
 	if !d.Paused {
 		d.Steps = plan.Make(slices.DeleteFunc(slices.Clone(d.Changes), d.Left))
 	}
-	return d
 }
 
 // Left says whether a change is left as it is: somebody else's object, or
-// drift that is only to be reported.
+// drift that is only to be reported, or not corrected for now.
 func (d Decision) Left(c drift.Change) bool {
 	return d.Paused || c.Type == drift.Conflict ||
-		(c.Drift && !c.OutOfSync && d.Resolution.Posture.DriftPolicy == v1alpha1.DriftReport)
+		(c.Drift && !c.OutOfSync && (d.Resolution.Posture.DriftPolicy == v1alpha1.DriftReport || d.Fought(c)))
+}
+
+// Fought says whether somebody keeps making a change, so that it is corrected
+// only after a while.
+func (d Decision) Fought(c drift.Change) bool {
+	return c.Drift && slices.ContainsFunc(d.Fights, func(f facts.Fight) bool { return f.Resource == c.Resource() && f.Actor == c.Actor })
 }
 
 // served separates the objects whose kind the API server serves from the names of the other kinds.

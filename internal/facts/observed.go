@@ -1,6 +1,8 @@
 package facts
 
 import (
+	"time"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -24,11 +26,25 @@ type Observed struct {
 	// Ours are UIDs of objects that were the operator's when last seen: such an
 	// object stays the operator's, whatever an intruder strips off it.
 	Ours map[types.UID]bool
+	// LastGood is what a profile that can't be used any more last asked for,
+	// where it is remembered.
+	LastGood []Object
+	// Fights are over managed objects that somebody keeps changing and that are
+	// not to be corrected yet.
+	Fights []Fight
 	// Live are the objects of managed kinds in the namespace, whoever they belong to.
 	Live []Object
 	// Influences are objects that can change what is in force here and that are
 	// not of a managed kind, or not in this namespace.
 	Influences []Influence
+}
+
+// Fight is somebody's repeated change of a managed object.
+type Fight struct {
+	// Resource is KIND/NAME, and Actor who changes it.
+	Resource, Actor string
+	// Until is when it is corrected again.
+	Until time.Time
 }
 
 // Influence is an object, known by name alone, that can change what is in force.

@@ -40,7 +40,7 @@ func (c *computer) conditions(rules []v1alpha1.RuleStatus) {
 	c.accepted()
 	switch accepted := c.get(v1alpha1.ConditionAccepted); {
 	case accepted.Status != metav1.ConditionTrue:
-		c.notAccepted(v1alpha1.ReasonNotAccepted, "the profile is not accepted; what was last written is left as it is, and changes by others are not undone until this is mended")
+		c.notAccepted(v1alpha1.ReasonNotAccepted, "the profile is not accepted; "+c.lastGood())
 	default:
 		c.resolvedRefs()
 		c.programmed()
@@ -66,8 +66,13 @@ func (c *computer) accepted() {
 func (c *computer) notAccepted(reason, message string) {
 	c.set(v1alpha1.ConditionResolvedRefs, metav1.ConditionUnknown, reason, message)
 	c.set(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, reason, message)
+	if c.Decision.LastGood != nil {
+		c.inSync()
+	} else {
+		c.set(v1alpha1.ConditionInSync, metav1.ConditionUnknown, reason, message)
+	}
 	for _, kind := range []string{
-		v1alpha1.ConditionInSync, v1alpha1.ConditionMutualTLSEnforced, v1alpha1.ConditionAuthorizationEnforced,
+		v1alpha1.ConditionMutualTLSEnforced, v1alpha1.ConditionAuthorizationEnforced,
 		v1alpha1.ConditionEgressEnforced, v1alpha1.ConditionCompliant,
 	} {
 		c.set(kind, metav1.ConditionUnknown, reason, message)
@@ -90,7 +95,7 @@ func (c *computer) programmed() {
 	}
 	switch {
 	case !c.Decision.Compiled:
-		no(v1alpha1.ReasonRefsUnresolved, "the profile names something without which it can't be applied, see ResolvedRefs; what was last written is left as it is, and changes by others are not undone until this is mended")
+		no(v1alpha1.ReasonRefsUnresolved, "the profile names something without which it can't be applied, see ResolvedRefs; "+c.lastGood())
 	case c.Decision.Paused && !c.settled:
 		c.set(v1alpha1.ConditionProgrammed, metav1.ConditionUnknown, v1alpha1.ReasonPaused, "the annotation "+v1alpha1.AnnotationPaused+" stops all writes, and the cluster differs from what is declared; remove the annotation")
 	case len(c.conflicts) > 0:
@@ -114,30 +119,55 @@ func (c *computer) programmed() {
 	}
 }
 
-func (c *computer) driftRemedy() string {
+// lastGood says what is in force while the profile can't be used.
+func (c *computer) lastGood() string {
+	switch {
+	case c.Decision.LastGood != nil:
+		return "what was last written for it stays in force and is kept so"
+	case c.before.AppliedDigest == "":
+		return "it was never in force as a whole, and nothing is written for it until this is mended"
+	}
+	return "what was last written for it is left as it is: it is not what the operator wrote, so that changes by others can't be told and are not undone until this is mended"
+}
+
+func (c *computer) driftRemedy(reason string) string {
 	switch {
 	case c.Decision.Paused:
 		return "undo it, or remove the annotation " + v1alpha1.AnnotationPaused
-	case c.uncorrected:
+	case reason == v1alpha1.ReasonDriftNotCorrected:
 		return "correcting it failed, see Programmed"
+	case reason == v1alpha1.ReasonDriftFight:
+		return "it is made again as often as it is corrected, so that it is now corrected after a pause only: stop whoever makes it, such as a GitOps tool that applies an older copy, or change the profile"
 	}
 	return "undo it, or set drift.policy to Correct"
 }
 
+// worst is the reason that InSync gives for what is open.
+func (c *computer) worst() string {
+	for _, reason := range []string{v1alpha1.ReasonDriftNotCorrected, v1alpha1.ReasonDriftFight} {
+		for _, o := range c.open {
+			if o.reason == reason {
+				return reason
+			}
+		}
+	}
+	return v1alpha1.ReasonDriftDetected
+}
+
 func (c *computer) inSync() {
 	switch {
-	case !c.Decision.Compiled:
+	case !c.Decision.Compiled && c.Decision.LastGood == nil:
 		c.set(v1alpha1.ConditionInSync, metav1.ConditionUnknown, v1alpha1.ReasonRefsUnresolved, "the profile can't be applied, so nothing is compared; see ResolvedRefs")
 	case len(c.open) > 0:
-		reason := v1alpha1.ReasonDriftDetected
-		if c.uncorrected {
-			reason = v1alpha1.ReasonDriftNotCorrected
+		var words []string
+		for _, o := range c.open[:min(len(c.open), 3)] {
+			words = append(words, o.what)
 		}
-		message := strings.Join(c.open[:min(len(c.open), 3)], "; ")
 		if len(c.open) > 3 {
-			message += "; and others, see status.drift"
+			words = append(words, "and others, see status.drift")
 		}
-		c.set(v1alpha1.ConditionInSync, metav1.ConditionFalse, reason, message+"; "+c.driftRemedy())
+		reason := c.worst()
+		c.set(v1alpha1.ConditionInSync, metav1.ConditionFalse, reason, strings.Join(append(words, c.driftRemedy(reason)), "; "))
 	default:
 		c.set(v1alpha1.ConditionInSync, metav1.ConditionTrue, v1alpha1.ReasonInSync, "nobody changed what was written")
 	}

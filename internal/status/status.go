@@ -84,15 +84,21 @@ func Superseded(p *v1alpha1.MeshSecurityProfile, winner string, now time.Time) v
 	}
 }
 
+// opened is a change by others that is in the cluster still.
+type opened struct {
+	// what changed, in words.
+	what string
+	// reason of InSync.
+	reason string
+}
+
 type computer struct {
 	Input
 	now    metav1.Time
 	before v1alpha1.MeshSecurityProfileStatus
 
-	// open are changes by others that are in the cluster still, in words.
-	open []string
-	// uncorrected is true when one of them should have been undone.
-	uncorrected bool
+	// open are changes by others that are in the cluster still.
+	open []opened
 	// conflicts are KIND/NAME of foreign objects under our names.
 	conflicts []string
 	// pending is true when there is something left to write.
@@ -117,17 +123,19 @@ func (c *computer) changes() {
 			c.pending = c.pending || failed || ch.Waiting || c.Decision.Paused
 			continue
 		}
-		resolution := v1alpha1.ResolutionCorrected
+		resolution, reason := v1alpha1.ResolutionCorrected, ""
 		switch {
 		case c.Decision.Left(ch):
-			resolution = v1alpha1.ResolutionReported
+			resolution, reason = v1alpha1.ResolutionReported, v1alpha1.ReasonDriftDetected
+			if c.Decision.Fought(ch) && !c.Decision.Paused && c.Decision.Resolution.Posture.DriftPolicy == v1alpha1.DriftCorrect {
+				reason = v1alpha1.ReasonDriftFight
+			}
 		case failed || ch.Waiting:
-			resolution = v1alpha1.ResolutionFailed
-			c.uncorrected = true
+			resolution, reason = v1alpha1.ResolutionFailed, v1alpha1.ReasonDriftNotCorrected
 		}
 		r := ch.Record(c.now.Time, resolution)
-		if resolution != v1alpha1.ResolutionCorrected {
-			c.open = append(c.open, Describe(r))
+		if reason != "" {
+			c.open = append(c.open, opened{Describe(r), reason})
 		}
 		c.record(r)
 	}
@@ -317,7 +325,7 @@ func (c *computer) findings() []v1alpha1.Finding {
 func (c *computer) attention(s v1alpha1.MeshSecurityProfileStatus) []string {
 	var out []string
 	for _, o := range c.open {
-		out = append(out, o+"; "+c.driftRemedy())
+		out = append(out, o.what+"; "+c.driftRemedy(o.reason))
 	}
 	for _, cond := range s.Conditions {
 		if worthSaying(cond) {
@@ -330,9 +338,6 @@ func (c *computer) attention(s v1alpha1.MeshSecurityProfileStatus) []string {
 	}
 	if c.Decision.Paused {
 		out = append(out, "the annotation "+v1alpha1.AnnotationPaused+" stops all writes: what others change is not undone")
-	}
-	if c.Profile.Spec.DeletionPolicy == v1alpha1.DeletionRetain {
-		out = append(out, "deletionPolicy is Retain, and this version does not honour it: when the profile is deleted, what was written for it goes as well")
 	}
 	for i, a := range out {
 		out[i] = mesh.Cut(a, v1alpha1.MaxMessageBytes)

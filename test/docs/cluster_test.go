@@ -153,7 +153,8 @@ func (c *cluster) prepare(ctx context.Context, t *testing.T) {
 	must(t, c.client.DeleteAllOf(ctx, &v1alpha1.MeshSecurityBaseline{}))
 	must(t, c.client.DeleteAllOf(ctx, &v1alpha1.MeshSecurityException{}))
 	for _, ns := range shopNamespaces {
-		must(t, c.client.DeleteAllOf(ctx, &v1alpha1.MeshSecurityProfile{}, client.InNamespace(ns)))
+		// The operator lets them go once what was written for them is gone.
+		c.kubectl(ctx, t, "", "-n", ns, "delete", "msp", "--all", "--ignore-not-found", "--timeout=60s")
 	}
 	for _, k := range mesh.ManagedKinds() {
 		o, ok := k.New().(client.Object)

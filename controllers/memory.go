@@ -1,0 +1,95 @@
+package controllers
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/meshsecurity/mesh-security-operator/internal/apply"
+	"github.com/meshsecurity/mesh-security-operator/internal/decide"
+	"github.com/meshsecurity/mesh-security-operator/internal/drift"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+)
+
+// memory is what the operator knows of a namespace besides what the cluster
+// shows. After a restart it begins empty, and what the cluster shows has to do.
+type memory struct {
+	mu sync.Mutex
+	of map[string]*remembered // by namespace
+}
+
+type remembered struct {
+	// ours are the UIDs of objects that were the operator's when last seen.
+	ours map[types.UID]bool
+	// lastGood is set while the profile can't be used.
+	lastGood []mesh.Object
+	fights   drift.Fights
+}
+
+// recall adds what is remembered to what was observed.
+func (m *memory) recall(namespace string, o *facts.Observed, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r := m.of[namespace]; r != nil {
+		o.Ours, o.LastGood, o.Fights = r.ours, r.lastGood, r.fights.Open(now)
+	}
+}
+
+// decided remembers the objects that are there under a desired name and that
+// nobody else claims, and the last good posture while it is needed.
+func (m *memory) decided(namespace string, seen facts.Observed, d decide.Decision) {
+	if !d.Compiled && d.LastGood == nil {
+		return
+	}
+	mine := map[drift.Key]bool{}
+	for _, want := range d.Desired {
+		if key, ok := drift.KeyOf(want); ok {
+			mine[key] = true
+		}
+	}
+	for _, c := range d.Changes {
+		if c.Type == drift.Conflict {
+			delete(mine, c.Key)
+		}
+	}
+	uids := make(map[types.UID]bool, len(mine))
+	for _, live := range seen.Live {
+		if key, ok := drift.KeyOf(live); ok && mine[key] {
+			uids[live.GetUID()] = true
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.entry(namespace)
+	r.ours, r.lastGood = uids, d.LastGood
+}
+
+// acted counts the corrections that were made.
+func (m *memory) acted(namespace string, o apply.Outcome, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, res := range o.Results {
+		if res.Kind != apply.Done || !res.Step.Change.Drift {
+			continue
+		}
+		m.entry(namespace).fights.Corrected(res.Step.Change, now)
+	}
+}
+
+func (m *memory) entry(namespace string) *remembered {
+	if m.of == nil {
+		m.of = map[string]*remembered{}
+	}
+	if m.of[namespace] == nil {
+		m.of[namespace] = &remembered{}
+	}
+	return m.of[namespace]
+}
+
+func (m *memory) forget(namespace string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.of, namespace)
+}

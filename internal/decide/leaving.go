@@ -1,0 +1,84 @@
+package decide
+
+import (
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/drift"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/plan"
+)
+
+// leaving are the profiles that are being deleted and wait for the operator.
+func leaving(o facts.Observed) []*v1alpha1.MeshSecurityProfile {
+	var out []*v1alpha1.MeshSecurityProfile
+	for _, p := range o.Profiles {
+		if p.DeletionTimestamp != nil && slices.Contains(p.Finalizers, v1alpha1.Finalizer) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// withdraw decides for a namespace whose every profile is being deleted:
+//
+//	the namespace goes as well          let go at once: all is deleted by the namespace controller
+//	deletionPolicy Retain, or orphan    what is there stays in force, without an owner
+//	else                                removed in the order of a plan
+//
+// A pause does not stop it: to delete is to ask for a write.
+func withdraw(o facts.Observed) Decision {
+	d := Decision{Leaving: leaving(o)}
+	if len(d.Leaving) == 0 {
+		return d
+	}
+	switch {
+	case o.Facts.Namespace.Terminating:
+	case retained(d.Leaving[0]):
+		d.Retained = true
+		d.Steps = plan.Release(o.Live, ownerIn(d.Leaving))
+	default:
+		d.Changes = drift.Compare(nil, o.Live, drift.Options{Known: known(o)})
+		d.Changes = slices.DeleteFunc(d.Changes, func(c drift.Change) bool { return !c.Prunable() })
+		d.Steps = plan.Make(d.Changes)
+	}
+	d.LetGo = len(d.Steps) == 0 && len(d.Changes) == 0
+	return d
+}
+
+// handOver decides for profiles that are being deleted while another one is in
+// force: they go when nothing belongs to them any more. What the one in force
+// does not take over, since it can't be used or is paused, loses its owner and
+// stays as it is.
+func (d *Decision) handOver(o facts.Observed) {
+	if d.Leaving = leaving(o); len(d.Leaving) == 0 {
+		return
+	}
+	theirs := plan.Release(o.Live, ownerIn(d.Leaving))
+	if len(theirs) == 0 {
+		d.LetGo = true
+		return
+	}
+	if !d.Compiled && d.LastGood == nil || d.Paused {
+		d.Steps = theirs
+	}
+}
+
+func retained(p *v1alpha1.MeshSecurityProfile) bool {
+	return p.Spec.DeletionPolicy == v1alpha1.DeletionRetain || slices.Contains(p.Finalizers, metav1.FinalizerOrphanDependents)
+}
+
+func ownerIn(profiles []*v1alpha1.MeshSecurityProfile) func(metav1.OwnerReference) bool {
+	uids := map[types.UID]bool{}
+	for _, p := range profiles {
+		uids[p.UID] = true
+	}
+	return func(r metav1.OwnerReference) bool { return uids[r.UID] }
+}
+
+func known(o facts.Observed) func(types.UID) bool {
+	return func(uid types.UID) bool { return o.Ours[uid] }
+}

@@ -306,7 +306,7 @@ var _ = Describe("To uninstall", Ordered, func() {
 		c.kubectl("delete", "namespace", "leaving", "--timeout=60s")
 	})
 
-	It("can be ended by hand where all went at once and the operator is gone", func(ctx SpecContext) {
+	It("can be ended by hand where all went at once and the operator is gone", func() {
 		Expect(op.Stop()).To(Succeed())
 		_, err := c.try("", "delete", "-k", filepath.Join(root, "config/default"), "--timeout=10s")
 		Expect(err).To(HaveOccurred(), "a profile waits for the operator")

@@ -66,6 +66,11 @@ var _ = Describe("The mesh's kinds", func() {
 		c.kubectl("apply", "--server-side", "-f", istio)
 		c.ready(ctx, "early", "main")
 		Expect(c.objects(ctx, "early")).To(ConsistOf(strictObjects))
+
+		By("holding back no profile that is deleted while they are missing")
+		c.kubectl("delete", "crd", "peerauthentications.security.istio.io")
+		Eventually(c.condition(ctx, "early", "main", v1alpha1.ConditionProgrammed)).Should(Equal("False/MeshCRDsMissing"))
+		c.kubectl("-n", "early", "delete", "msp", "main", "--timeout=20s")
 		Expect(op.Log()).NotTo(ContainSubstring("panic"))
 	})
 })

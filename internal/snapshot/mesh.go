@@ -118,7 +118,11 @@ type meshConfig struct {
 	DefaultProviders   struct {
 		AccessLogging []string `json:"accessLogging"`
 	} `json:"defaultProviders"`
-	ExtensionProviders []map[string]any `json:"extensionProviders"`
+	ExtensionProviders    []map[string]any `json:"extensionProviders"`
+	EnableAutoMTLS        *bool            `json:"enableAutoMtls"`
+	OutboundTrafficPolicy struct {
+		Mode string `json:"mode"`
+	} `json:"outboundTrafficPolicy"`
 }
 
 // readMeshConfig fills in what the mesh configuration says. One that can't be
@@ -132,6 +136,8 @@ func readMeshConfig(text string, m *facts.Mesh) {
 	m.RootNamespace = cmp.Or(c.RootNamespace, m.RootNamespace)
 	m.TrustDomain = cmp.Or(c.TrustDomain, m.TrustDomain)
 	m.ForeignTrust = len(c.TrustDomainAliases) > 0 || len(c.CACertificates) > 0
+	m.RegistryOnly = tristate(c.OutboundTrafficPolicy.Mode == "REGISTRY_ONLY")
+	m.AutoMutualTLS = tristate(c.EnableAutoMTLS == nil || *c.EnableAutoMTLS)
 	m.AccessLogProviders = c.DefaultProviders.AccessLogging
 	for _, p := range c.ExtensionProviders {
 		for _, settings := range p {
@@ -147,6 +153,13 @@ func readMeshConfig(text string, m *facts.Mesh) {
 	m.ProviderHosts = slices.DeleteFunc(m.ProviderHosts, func(h string) bool { return h == "" })
 	slices.Sort(m.ProviderHosts)
 	m.ProviderHosts = slices.Compact(m.ProviderHosts)
+}
+
+func tristate(b bool) facts.Tristate {
+	if b {
+		return facts.Yes
+	}
+	return facts.No
 }
 
 // providerHost writes a provider's service, [NAMESPACE/]HOST in the mesh

@@ -8,6 +8,7 @@ import (
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
+	"github.com/meshsecurity/mesh-security-operator/internal/effective"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh/providers"
@@ -101,12 +102,19 @@ func (d *Decision) keep(o facts.Observed) {
 
 // compare finds what is not as desired, and plans to undo it.
 func (d *Decision) compare(o facts.Observed, intentUnchanged bool) {
-	d.Changes = drift.Compare(d.Desired, o.Live, drift.Options{IntentUnchanged: intentUnchanged, Known: known(o)})
+	d.Changes = drift.Compare(d.Desired, o.Live, drift.Options{IntentUnchanged: intentUnchanged, Known: known(o), Around: around(o)})
 	// An object that bears our label under a name that we never give is not ours to judge.
 	d.Changes = slices.DeleteFunc(d.Changes, func(c drift.Change) bool { return c.Type == drift.Unexpected && !c.Prunable() })
 	if !d.Paused {
 		d.Steps = plan.Make(slices.DeleteFunc(slices.Clone(d.Changes), d.Left))
 	}
+}
+
+// around is what is known of the mesh besides the namespace's own objects. The
+// root namespace's are not read.
+func around(o facts.Observed) *effective.World {
+	f := o.Facts
+	return &effective.World{Namespace: f.Namespace.Name, Mesh: f.Mesh, Pods: f.Pods, Services: f.Services, Partial: true}
 }
 
 // Left says whether a change is left as it is: somebody else's object, or

@@ -46,6 +46,10 @@ type Change struct {
 	At *time.Time
 	// Effect is what the live state does to the posture, next to the desired one.
 	Effect v1alpha1.Effect
+	// Alone is the effect if the object were the only one, for one that is there
+	// and is to be replaced: the order of steps can't count on what other
+	// objects will do once they are as desired.
+	Alone v1alpha1.Effect
 	// Drift is true when the cluster moved: this is to be recorded.
 	Drift bool
 	// OutOfSync is true when our intent moved and is not yet written. Both can

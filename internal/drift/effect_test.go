@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/effective"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 )
 
@@ -134,7 +135,8 @@ func TestEffect(t *testing.T) {
 		{"policy gone", np, netpol, gone, nil, weakens},
 		{"policy gone, all is closed behind it", np, netpol, gone, []string{"msp-net"}, tightens},
 		{"policy gone, not closed in its direction", np, `{podSelector: {}, policyTypes: [Ingress]}`, gone, []string{"msp-net"}, weakens},
-		{"policy that lets through added", np, gone, netpol, nil, weakens},
+		{"policy that lets through added, all is open without it", np, gone, netpol, nil, tightens},
+		{"policy that lets through added, all is closed without it", np, gone, netpol, []string{"msp-net"}, weakens},
 		{"policy that denies added", np, gone, `{podSelector: {}, policyTypes: [Egress]}`, nil, tightens},
 
 		{"not logged", te, logs, `{accessLogging: [{providers: [{name: envoy}], filter: {expression: x}, disabled: true}]}`, nil, weakens},
@@ -156,7 +158,7 @@ func TestEffect(t *testing.T) {
 			for _, name := range r.behind {
 				set = append(set, desired(t, name))
 			}
-			if got := Effect(want, have, set); got != r.effect {
+			if got := Effect(want, have, set, nil); got != r.effect {
 				t.Errorf("got %s, want %s", got, r.effect)
 			}
 		})
@@ -170,21 +172,32 @@ func TestEffectOfDryRun(t *testing.T) {
 	for _, r := range []struct {
 		name       string
 		want, have mesh.Object
+		around     *effective.World
 		effect     v1alpha1.Effect
 	}{
-		{"no longer enforced", enforced, shadow, weakens},
-		{"enforced", shadow, enforced, tightens},
-		{"something else enforced", shadow, respec(t, enforced, `{rules: [{}]}`), weakens},
-		{"another shadow", shadow, other, neutral},
-		{"shadow gone", shadow, nil, neutral},
-		{"shadow added", nil, shadow, neutral},
+		{"no longer enforced", enforced, shadow, nil, weakens},
+		{"enforced, nothing else is", shadow, enforced, &effective.World{}, tightens},
+		{"enforced, the root namespace may deny by default", shadow, enforced, nil, weakens},
+		{"everything allowed, nothing was denied", shadow, respec(t, enforced, `{rules: [{}]}`), &effective.World{}, neutral},
+		{"everything allowed, the root namespace may deny by default", shadow, respec(t, enforced, `{rules: [{}]}`), nil, weakens},
+		{"another shadow", shadow, other, nil, neutral},
+		{"shadow gone", shadow, nil, nil, neutral},
+		{"shadow added", nil, shadow, nil, neutral},
+		{"a value that can't be read enforces", enforced, annotated(t, enforced, "istio.io/dry-run", "yes"), nil, neutral},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			if got := Effect(r.want, r.have, nil); got != r.effect {
+			if got := Effect(r.want, r.have, nil, r.around); got != r.effect {
 				t.Errorf("got %s, want %s", got, r.effect)
 			}
 		})
 	}
+}
+
+func annotated(t *testing.T, o mesh.Object, key, value string) mesh.Object {
+	t.Helper()
+	out := written(t, o)
+	annotate(out, key, value)
+	return out
 }
 
 // An object of another revision is as good as gone.
@@ -192,10 +205,10 @@ func TestEffectOfRevision(t *testing.T) {
 	want := desired(t, "msp-allow")
 	have := desired(t, "msp-allow")
 	label(have, "istio.io/rev", "other")
-	if got := Effect(want, have, []mesh.Object{desired(t, "msp-default-deny")}); got != tightens {
+	if got := Effect(want, have, []mesh.Object{desired(t, "msp-default-deny")}, nil); got != tightens {
 		t.Errorf("got %s: the callers of the rule are shut out", got)
 	}
-	if got := Effect(want, have, nil); got != weakens {
+	if got := Effect(want, have, nil, nil); got != weakens {
 		t.Errorf("got %s", got)
 	}
 }

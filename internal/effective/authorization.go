@@ -300,7 +300,8 @@ func (m *Model) authorize(c *Call) verdict {
 		if !accepted && by >= 0 {
 			return verdict{stops, by}
 		}
-		if accepted {
+		if accepted || m.Partial {
+			// The root namespace's rules may accept it.
 			s.token = c.Token
 		}
 	}

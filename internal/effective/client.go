@@ -3,6 +3,7 @@ package effective
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -24,8 +25,8 @@ type client struct {
 func (m *Model) addDestinationRule(o *networkingv1.DestinationRule, ref int) {
 	name := o.Spec.GetHost()
 	// A short name is one of the rule's own namespace.
-	if svc, ok := m.serviceOf(name, o.Namespace); ok {
-		name = m.fullName(svc)
+	if !strings.Contains(name, ".") && !strings.HasPrefix(name, "*") {
+		name = m.service(name, o.Namespace)
 	}
 	m.clients = append(m.clients, client{
 		ref: ref, namespace: o.Namespace, host: name, selector: o.Spec.GetWorkloadSelector().GetMatchLabels(),
@@ -81,7 +82,7 @@ func tlsOf(p *networkingapi.TrafficPolicy, port int32) *networkingapi.ClientTLSS
 
 // clientTransport: a call to a service leaves without the mesh's mutual TLS.
 func (m *Model) clientTransport(x *Exit) verdict {
-	svc, ok := m.serviceOf(x.Host, m.Namespace)
+	svc, ok := m.serviceOf(x.Host)
 	if !ok {
 		return verdict{stops, -1}
 	}

@@ -195,8 +195,14 @@ func (m *Model) unregistered(s *scope, x *Exit) verdict {
 			outbound = s.outbound
 		}
 	}
-	if svc, ok := m.serviceOf(x.Host, m.Namespace); ok && x.Presents == "" && (s == nil || s.knows(svc.Namespace, m.fullName(svc), x.Port)) {
-		return verdict{passes, ref}
+	if svc, ok := m.serviceOf(x.Host); ok && x.Presents == "" {
+		switch {
+		case s == nil && m.Partial:
+			// The root namespace's Sidecar may leave it out.
+			return verdict{unsure, -1}
+		case s == nil || s.knows(svc.Namespace, x.Host, x.Port):
+			return verdict{passes, ref}
+		}
 	}
 	switch outbound {
 	case facts.Yes:
@@ -209,20 +215,13 @@ func (m *Model) unregistered(s *scope, x *Exit) verdict {
 
 // serviceOf is the service that a host names in the cluster's domain. That one
 // of such a name exists is taken for granted.
-func (m *Model) serviceOf(name, own string) (types.NamespacedName, bool) {
+func (m *Model) serviceOf(name string) (types.NamespacedName, bool) {
 	short, full := strings.CutSuffix(name, ".svc."+m.domain())
-	parts := strings.Split(short, ".")
-	switch {
-	case full && len(parts) == 2:
-		return types.NamespacedName{Namespace: parts[1], Name: parts[0]}, true
-	case !strings.Contains(name, ".") && name != "" && name != "*":
-		return types.NamespacedName{Namespace: own, Name: name}, true
+	service, ns, ok := strings.Cut(short, ".")
+	if !full || !ok || strings.Contains(ns, ".") || strings.Contains(service, "*") {
+		return types.NamespacedName{}, false
 	}
-	return types.NamespacedName{}, false
+	return types.NamespacedName{Namespace: ns, Name: service}, true
 }
 
 func (m *Model) domain() string { return cmp.Or(m.Mesh.ClusterDomain, "cluster.local") }
-
-func (m *Model) fullName(svc types.NamespacedName) string {
-	return svc.Name + "." + svc.Namespace + ".svc." + m.domain()
-}

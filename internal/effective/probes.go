@@ -581,7 +581,7 @@ func tokenDim(models []*Model, to Labels, conditions []*condition) dim {
 	issuers, audiences := issuersOf(models, to, ms[0]), audiencesOf(models, to, ms[1])
 	d := dim{name: "token", values: []value{{"no token", func(p *Probe) { p.Call.Token = nil }}}}
 	known := slices.ContainsFunc(models, func(m *Model) bool {
-		return slices.ContainsFunc(m.authentications, func(a authentication) bool { return selects(a.selector, to) })
+		return m.Partial || slices.ContainsFunc(m.authentications, func(a authentication) bool { return selects(a.selector, to) })
 	})
 	if !known {
 		// Nobody looks at tokens.
@@ -628,6 +628,13 @@ func issuersOf(models []*Model, to Labels, principals []matcher) []Token {
 	add := func(t Token) {
 		if !slices.ContainsFunc(out, func(o Token) bool { return o.Issuer == t.Issuer && o.Subject == t.Subject && o.Keys == t.Keys }) {
 			out = append(out, t)
+		}
+	}
+	for _, p := range principals {
+		for _, s := range samples([]matcher{p}, freshName) {
+			if i := strings.LastIndex(s, "/"); i > 0 {
+				add(Token{Issuer: s[:i], Subject: s[i+1:], Keys: s[:i]})
+			}
 		}
 	}
 	for _, m := range models {

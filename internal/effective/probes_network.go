@@ -236,7 +236,7 @@ func clientDims(models []*Model, _ Labels) []dim {
 		}
 	}
 	names = distinct(names, func(name string) string {
-		svc, _ := m.serviceOf(name, m.Namespace)
+		svc, _ := m.serviceOf(name)
 		s := signature{}
 		for i := range all {
 			s.add(hostCovers(all[i].host, name))
@@ -261,7 +261,7 @@ func (m *Model) service(name, namespace string) string {
 
 // servicesLike are services that a host pattern covers.
 func (m *Model) servicesLike(pattern, namespace string) []string {
-	if _, ok := m.serviceOf(pattern, namespace); ok && !strings.HasPrefix(pattern, "*") {
+	if _, ok := m.serviceOf(pattern); ok {
 		return []string{pattern}
 	}
 	var out []string
@@ -344,7 +344,7 @@ func hostSignature(models []*Model, from Labels, name string) string {
 			}
 			s.add(slices.Contains(m.entries[i].names, name))
 		}
-		svc, ok := m.serviceOf(name, m.Namespace)
+		svc, ok := m.serviceOf(name)
 		s.add(ok)
 		if scope := m.scopeOf(from); scope != nil {
 			for _, i := range scope.imports {

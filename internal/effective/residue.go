@@ -273,12 +273,12 @@ func distinctPorts(ports []*networkingapi.ServicePort) []*networkingapi.ServiceP
 
 // ofCluster says whether a host is, or covers, a service's name.
 func ofCluster(h, domain string) bool {
-	return h == "*" || hostCovers("*."+domain, h) || hostCovers(h, "x.x.svc."+domain) || (h != "" && !strings.Contains(h, "."))
+	return hostCovers("*."+domain, h) || hostCovers(h, "x.x.svc."+domain)
 }
 
 // clientResidue: of a host outside of the mesh the model knows nothing.
 func clientResidue(s *networkingapi.DestinationRule, domain string) proto.Message {
-	if !ofCluster(s.Host, domain) && s.Host != "" {
+	if !ofCluster(s.Host, domain) && strings.Contains(s.Host, ".") {
 		return s
 	}
 	s.Host, s.ExportTo, s.WorkloadSelector = "", nil, nil

@@ -2,6 +2,7 @@ package effective
 
 import (
 	"cmp"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -61,6 +62,25 @@ func New(w World) *Model {
 	return m
 }
 
+// of is the model for the calls to one workload alone: it asks no selector again.
+func (m *Model) of(to Labels) *Model {
+	out := *m
+	out.policies, out.authentications = nil, nil
+	for _, p := range m.policies {
+		if selects(p.selector, to) {
+			p.selector = nil
+			out.policies = append(out.policies, p)
+		}
+	}
+	for _, a := range m.authentications {
+		if selects(a.selector, to) {
+			a.selector = nil
+			out.authentications = append(out.authentications, a)
+		}
+	}
+	return &out
+}
+
 // older sorts by age and then by name, as the mesh does to choose between
 // objects. One without a creation time is yet to be created.
 func older(a, b facts.Object) int {
@@ -116,27 +136,13 @@ func (m *Model) add(o facts.Object, ref int) {
 	}
 }
 
-// kindOf is an object's kind; objects read by a typed client carry no TypeMeta.
+// kindOf is an object's kind: objects read by a typed client carry no TypeMeta,
+// and their type is named for it.
 func kindOf(o facts.Object) string {
-	switch o.(type) {
-	case *securityv1.PeerAuthentication:
-		return "PeerAuthentication"
-	case *securityv1.AuthorizationPolicy:
-		return "AuthorizationPolicy"
-	case *securityv1.RequestAuthentication:
-		return "RequestAuthentication"
-	case *networkingv1.Sidecar:
-		return "Sidecar"
-	case *networkingv1.ServiceEntry:
-		return "ServiceEntry"
-	case *networkingv1.DestinationRule:
-		return "DestinationRule"
-	case *netv1.NetworkPolicy:
-		return "NetworkPolicy"
-	case *telemetryv1.Telemetry:
-		return "Telemetry"
+	if kind := o.GetObjectKind().GroupVersionKind().Kind; kind != "" {
+		return kind
 	}
-	return o.GetObjectKind().GroupVersionKind().Kind
+	return reflect.TypeOf(o).Elem().Name()
 }
 
 // RefOf names an object.

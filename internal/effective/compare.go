@@ -146,8 +146,9 @@ func (c *comparison) layer(g *grid, concerned []change) {
 	opens, shuts := make([]bool, n), make([]bool, n)
 	any1, any2 := false, false
 	decides := make([]Ref, n)
+	before, after := c.before.of(g.workload), c.after.of(g.workload)
 	g.each(func(i int, p *Probe) {
-		was, is := c.before.pass(p), c.after.pass(p)
+		was, is := before.pass(p), after.pass(p)
 		switch {
 		case was.state < is.state:
 			opens[i], any1 = true, true

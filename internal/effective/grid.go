@@ -25,10 +25,11 @@ type dim struct {
 	values []value
 }
 
-// value of a dim: what it says in words, and how it is set in a probe.
+// value of a dim: what it says in words, and how it is set in a probe. A port is
+// there once for each mode in which it may be read.
 type value struct {
-	say string
-	set func(*Probe)
+	say, mode string
+	set       func(*Probe)
 }
 
 func (g *grid) size() int {

@@ -137,8 +137,8 @@ func transportDims(models []*Model, to Labels) []dim {
 	own := models[0].trustDomain()
 	return []dim{
 		{"way", []value{
-			{"in plaintext", func(p *Probe) { p.Call.From = Caller{} }},
-			{"of workloads of the mesh, in plaintext", func(p *Probe) {
+			{say: "in plaintext", set: func(p *Probe) { p.Call.From = Caller{} }},
+			{say: "of workloads of the mesh, in plaintext", set: func(p *Probe) {
 				p.Call.From = Caller{TrustDomain: own, Namespace: freshName, ServiceAccount: freshName}
 			}},
 		}},
@@ -153,11 +153,18 @@ func portDim(named []int32, set func(*Probe, int32)) dim {
 	slices.Sort(named)
 	named = slices.Compact(named)
 	d := dim{name: "port"}
-	for _, n := range append([]int32{freshPort(named)}, named...) {
-		d.values = append(d.values, value{strconv.Itoa(int(n)), func(p *Probe) { set(p, n) }})
+	for i, n := range append([]int32{freshPort(named)}, named...) {
+		say := strconv.Itoa(int(n))
+		if i == 0 {
+			say = otherPorts
+		}
+		d.values = append(d.values, value{say: say, set: func(p *Probe) { set(p, n) }})
 	}
 	return d
 }
+
+// otherPorts are those that nobody names.
+const otherPorts = "others"
 
 func freshPort(named []int32) int32 {
 	for n := int32(65535); ; n-- {
@@ -233,7 +240,7 @@ func attributeDim(key string, ms []matcher) dim {
 	values := append([]string{""}, samples(ms, freshName)...)
 	d := dim{name: key}
 	for _, v := range distinctText(values, ms) {
-		d.values = append(d.values, value{cmp.Or(v, "nothing"), func(p *Probe) {
+		d.values = append(d.values, value{say: cmp.Or(v, "nothing"), set: func(p *Probe) {
 			attributes := map[string]string{}
 			for k, have := range p.Call.Attributes {
 				attributes[k] = have
@@ -249,12 +256,15 @@ func attributeDim(key string, ms []matcher) dim {
 func textDim(name string, ms []matcher, fresh string, set func(*Probe, string)) dim {
 	d := dim{name: name}
 	for _, v := range distinctText(samples(ms, fresh), ms) {
-		d.values = append(d.values, value{v, func(p *Probe) { set(p, v) }})
+		d.values = append(d.values, value{say: v, set: func(p *Probe) { set(p, v) }})
 	}
 	return d
 }
 
+// distinctText takes the first value for the general one; the order of the
+// others does not depend on that of the matchers.
 func distinctText(values []string, ms []matcher) []string {
+	slices.Sort(values[1:])
 	return distinct(values, func(v string) string {
 		var s signature
 		for i := range ms {
@@ -316,6 +326,9 @@ func callerDim(m *Model, conditions []*condition) dim {
 		case address, requestPrincipal, requestHost, port, method, requestPath, audience, claim, other:
 		}
 	}
+	slices.SortFunc(candidates[4:], func(a, b Caller) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.ServiceAccount, b.ServiceAccount), cmp.Compare(a.TrustDomain, b.TrustDomain))
+	})
 	d := dim{name: "caller"}
 	for _, c := range distinct(candidates, func(from Caller) string {
 		var s signature
@@ -331,7 +344,7 @@ func callerDim(m *Model, conditions []*condition) dim {
 		}
 		return s.b.String()
 	}) {
-		d.values = append(d.values, value{callerWords(c, own), func(p *Probe) {
+		d.values = append(d.values, value{say: callerWords(c, own), set: func(p *Probe) {
 			address := p.Call.From.Address
 			p.Call.From = c
 			p.Call.From.Address = address
@@ -423,7 +436,7 @@ func addressDim(ms []matcher, set func(*Probe, string)) dim {
 	}
 	d := dim{name: "address"}
 	for _, a := range addressesOf(blocks) {
-		d.values = append(d.values, value{cmp.Or(a, "none"), func(p *Probe) { set(p, a) }})
+		d.values = append(d.values, value{say: cmp.Or(a, "none"), set: func(p *Probe) { set(p, a) }})
 	}
 	return d
 }
@@ -498,22 +511,23 @@ func wayDim(models []*Model, to Labels, ms []matcher, http bool) dim {
 	})
 	d := dim{name: "port"}
 	for _, v := range portDim(ports, func(p *Probe, n int32) { p.Call.Port = n }).values {
-		n, _ := strconv.ParseInt(v.say, 10, 32)
-		for _, reads := range []bool{true, false} {
-			speaks := facts.Unknown
-			for _, m := range models {
-				if s := m.speaks(to, int32(n)); s != facts.Unknown {
-					speaks = s
-				}
+		var at Probe
+		v.set(&at)
+		speaks := facts.Unknown
+		for _, m := range models {
+			if s := m.speaks(to, at.Call.Port); s != facts.Unknown {
+				speaks = s
 			}
+		}
+		for _, reads := range []bool{true, false} {
 			if (!reads && !http && !tokens) || (reads && speaks == facts.No) || (!reads && speaks == facts.Yes) {
 				continue
 			}
-			say := v.say
+			mode := "HTTP"
 			if !reads {
-				say += " by other than HTTP"
+				mode = "other than HTTP"
 			}
-			d.values = append(d.values, value{say, func(p *Probe) {
+			d.values = append(d.values, value{v.say, mode, func(p *Probe) {
 				v.set(p)
 				p.Call.HTTP = reads
 			}})
@@ -579,7 +593,7 @@ func tokenDim(models []*Model, to Labels, conditions []*condition) dim {
 	}
 	slices.Sort(keys)
 	issuers, audiences := issuersOf(models, to, ms[0]), audiencesOf(models, to, ms[1])
-	d := dim{name: "token", values: []value{{"no token", func(p *Probe) { p.Call.Token = nil }}}}
+	d := dim{name: "token", values: []value{{say: "no token", set: func(p *Probe) { p.Call.Token = nil }}}}
 	known := slices.ContainsFunc(models, func(m *Model) bool {
 		return m.Partial || slices.ContainsFunc(m.authentications, func(a authentication) bool { return selects(a.selector, to) })
 	})
@@ -592,7 +606,7 @@ func tokenDim(models []*Model, to Labels, conditions []*condition) dim {
 			for _, c := range claimSets(keys, claims) {
 				token := t
 				token.Audiences, token.Claims = a, c
-				d.values = append(d.values, value{tokenWords(&token), func(p *Probe) { p.Call.Token = &token }})
+				d.values = append(d.values, value{say: tokenWords(&token), set: func(p *Probe) { p.Call.Token = &token }})
 			}
 		}
 	}
@@ -655,6 +669,9 @@ func issuersOf(models []*Model, to Labels, principals []matcher) []Token {
 			}
 		}
 	}
+	slices.SortFunc(out[1:], func(a, b Token) int {
+		return cmp.Or(cmp.Compare(a.Issuer, b.Issuer), cmp.Compare(a.Keys, b.Keys), cmp.Compare(a.Subject, b.Subject))
+	})
 	return out
 }
 
@@ -689,6 +706,7 @@ func claimSets(keys []string, claims map[string][]matcher) []map[string][]string
 	first := map[string][]string{}
 	for _, k := range keys {
 		if v := samples(claims[k], freshName); len(v) > 1 {
+			slices.Sort(v[1:])
 			first[k] = v[1:2]
 		} else {
 			first[k] = v[:1]

@@ -72,6 +72,10 @@ func networkDims(models []*Model, rules []networkRule, setEnd func(*Probe, end),
 	for _, a := range addressesOf(blocks) {
 		candidates = append(candidates, end{address: a})
 	}
+	slices.SortStableFunc(candidates[3:], func(a, b end) int {
+		return cmp.Or(cmp.Compare(a.address, b.address), cmp.Compare(a.pod.Namespace, b.pod.Namespace),
+			cmp.Compare(describe(a.pod.NamespaceLabels), describe(b.pod.NamespaceLabels)), cmp.Compare(describe(a.pod.Labels), describe(b.pod.Labels)))
+	})
 	ends := dim{name: "end"}
 	for _, e := range distinct(candidates, func(e end) string {
 		var s signature
@@ -82,7 +86,7 @@ func networkDims(models []*Model, rules []networkRule, setEnd func(*Probe, end),
 		}
 		return s.b.String()
 	}) {
-		ends.values = append(ends.values, value{e.words(), func(p *Probe) { setEnd(p, e) }})
+		ends.values = append(ends.values, value{say: e.words(), set: func(p *Probe) { setEnd(p, e) }})
 	}
 	return []dim{ends, networkPortDim(models, rules, setPort, server)}
 }
@@ -167,10 +171,13 @@ func networkPortDim(models []*Model, rules []networkRule, set func(*Probe, strin
 		return s.b.String()
 	}) {
 		say := fmt.Sprint(c.number)
+		if c.number == candidates[0].number {
+			say = otherPorts
+		}
 		if c.protocol != "TCP" {
 			say += "/" + c.protocol
 		}
-		d.values = append(d.values, value{say, func(p *Probe) { set(p, c.protocol, c.number) }})
+		d.values = append(d.values, value{say: say, set: func(p *Probe) { set(p, c.protocol, c.number) }})
 	}
 	return d
 }
@@ -204,7 +211,7 @@ func networkOutDims(models []*Model, from Labels) []dim {
 // fromDim is the namespace in which a connection starts: this one, another, and
 // those that something is exported to.
 func fromDim(m *Model, exported []string) dim {
-	d := dim{name: "from", values: []value{{"", func(p *Probe) { p.Exit.Namespace = "" }}}}
+	d := dim{name: "from", values: []value{{say: "", set: func(p *Probe) { p.Exit.Namespace = "" }}}}
 	slices.Sort(exported)
 	names := []string{freshName}
 	for _, e := range slices.Compact(exported) {
@@ -213,7 +220,7 @@ func fromDim(m *Model, exported []string) dim {
 		}
 	}
 	for _, ns := range names {
-		d.values = append(d.values, value{ns, func(p *Probe) { p.Exit.Namespace = ns }})
+		d.values = append(d.values, value{say: ns, set: func(p *Probe) { p.Exit.Namespace = ns }})
 	}
 	return d
 }
@@ -235,6 +242,7 @@ func clientDims(models []*Model, _ Labels) []dim {
 			}
 		}
 	}
+	slices.Sort(names[2:])
 	names = distinct(names, func(name string) string {
 		svc, _ := m.serviceOf(name)
 		s := signature{}
@@ -281,7 +289,7 @@ func (m *Model) servicesLike(pattern, namespace string) []string {
 func hostDim(names []string) dim {
 	d := dim{name: "host"}
 	for _, n := range names {
-		d.values = append(d.values, value{n, func(p *Probe) { p.Exit.Host = n }})
+		d.values = append(d.values, value{say: n, set: func(p *Probe) { p.Exit.Host = n }})
 	}
 	return d
 }
@@ -319,17 +327,18 @@ func proxyDims(models []*Model, from Labels) []dim {
 			}
 		}
 	}
+	slices.Sort(names[3:])
 	names = distinct(names, func(name string) string { return hostSignature(models, from, name) })
 	dims := []dim{hostDim(names), {name: "address"}, portDim(ports, func(p *Probe, n int32) { p.Exit.Port = n }), fromDim(m, exported), {name: "presents"}}
 	for _, a := range addressesOf(blocks) {
-		dims[1].values = append(dims[1].values, value{cmp.Or(a, "any"), func(p *Probe) { p.Exit.Address = a }})
+		dims[1].values = append(dims[1].values, value{say: cmp.Or(a, "any"), set: func(p *Probe) { p.Exit.Address = a }})
 	}
 	slices.Sort(presents)
 	for _, n := range append([]string{""}, slices.Compact(presents)...) {
-		dims[4].values = append(dims[4].values, value{n, func(p *Probe) { p.Exit.Presents = n }})
+		dims[4].values = append(dims[4].values, value{say: n, set: func(p *Probe) { p.Exit.Presents = n }})
 	}
 	if len(presents) > 0 {
-		dims[4].values = append(dims[4].values, value{"any other name", func(p *Probe) { p.Exit.Presents = freshName }})
+		dims[4].values = append(dims[4].values, value{say: "any other name", set: func(p *Probe) { p.Exit.Presents = freshName }})
 	}
 	return dims
 }

@@ -95,30 +95,76 @@ func (a *area) probe() Probe {
 // say names the values of a respect: nothing where it is all of them, all but
 // some where the general one is among them, and otherwise those that it is.
 func (a *area) say(name string) string {
-	for d := range a.grid.dims {
-		if dim := &a.grid.dims[d]; dim.name == name {
-			in, out := []string{}, []string{}
-			for i, v := range dim.values {
-				if slices.Contains(a.sets[d], i) {
-					in = append(in, v.say)
-				} else {
-					out = append(out, v.say)
-				}
-			}
-			switch {
-			case len(out) == 0:
-				return ""
-			case a.sets[d][0] == 0 && name == "caller" && slices.Equal(out, []string{plaintextCallers}):
-				return "callers with an identity"
-			case a.sets[d][0] == 0 && name == "caller":
-				return "callers other than " + mesh.Some(out)
-			case a.sets[d][0] == 0 && name != "way" && name != "end" && name != "token" && name != "from":
-				return "other than " + mesh.Some(out)
-			}
-			return mesh.Some(in)
+	d := slices.IndexFunc(a.grid.dims, func(d dim) bool { return d.name == name })
+	if d < 0 {
+		return ""
+	}
+	var in, out []string
+	for i, v := range a.grid.dims[d].values {
+		say := v.say
+		if v.mode != "" {
+			say += " by " + v.mode
+		}
+		if slices.Contains(a.sets[d], i) {
+			in = append(in, say)
+		} else {
+			out = append(out, say)
 		}
 	}
-	return ""
+	general := a.sets[d][0] == 0
+	switch {
+	case len(out) == 0:
+		return ""
+	case general && name == "caller" && slices.Equal(out, []string{plaintextCallers}):
+		return "callers with an identity"
+	case general && name == "caller":
+		return "callers other than " + mesh.Some(out)
+	case general && !slices.Contains([]string{"way", "end", "token", "from"}, name):
+		return "other than " + mesh.Some(out)
+	}
+	return mesh.Some(in)
+}
+
+// sayPort names ports and, where that matters, how they are read.
+func (a *area) sayPort() string {
+	d := slices.IndexFunc(a.grid.dims, func(d dim) bool { return d.name == "port" })
+	values := a.grid.dims[d].values
+	var modes, ports, otherModes, others []string
+	add := func(list *[]string, s string) {
+		if !slices.Contains(*list, s) {
+			*list = append(*list, s)
+		}
+	}
+	for _, i := range a.sets[d] {
+		add(&modes, values[i].mode)
+		add(&ports, values[i].say)
+	}
+	for i, v := range values {
+		add(&otherModes, v.mode)
+		switch {
+		case !slices.Contains(modes, v.mode) || slices.Contains(a.sets[d], i):
+		case slices.Contains(ports, v.say):
+			// Read in several ways, and not the same of every port.
+			if s := a.say("port"); s != "" {
+				return " on port " + s
+			}
+			return ""
+		default:
+			add(&others, v.say)
+		}
+	}
+	out := ""
+	switch {
+	case len(others) == 0:
+	case ports[0] == otherPorts:
+		out = " on port other than " + mesh.Some(others)
+	default:
+		out = " on port " + mesh.Some(ports)
+	}
+	if len(modes) < len(otherModes) {
+		out += " by " + modes[0]
+	}
+	return out
 }
 
 // phrase is a difference in words, around the workload that it concerns.
@@ -137,24 +183,24 @@ func (a *area) words() phrase {
 	case Transport:
 		way := a.say("way")
 		if way == "" || strings.HasPrefix(way, "in plaintext") {
-			return phrase{"calls in plaintext to ", with(" on port %s", "port")}
+			return phrase{"calls in plaintext to ", a.sayPort()}
 		}
-		return phrase{"calls " + way + ", to ", with(" on port %s", "port")}
+		return phrase{"calls " + way + ", to ", a.sayPort()}
 	case Authorization:
-		after := with(" on port %s", "port") + with(" by method %s", "method") + with(" of path %s", "path") + with(" for host %s", "host") + with(", with %s", "token")
+		after := a.sayPort() + with(" by method %s", "method") + with(" of path %s", "path") + with(" for host %s", "host") + with(", with %s", "token")
 		for d := range a.grid.dims[min(7, len(a.grid.dims)):] {
 			name := a.grid.dims[7+d].name
 			after += with(", where "+strings.ReplaceAll(name, "%", "%%")+" is %s", name)
 		}
 		return phrase{"calls" + with(" of %s", "caller") + with(" from address %s", "address") + " to ", after}
 	case NetworkIn:
-		return phrase{"connections" + with(" from %s", "end") + " to ", with(" on port %s", "port")}
+		return phrase{"connections" + with(" from %s", "end") + " to ", a.sayPort()}
 	case NetworkOut:
-		return phrase{"connections of ", with(" to %s", "end") + with(" on port %s", "port")}
+		return phrase{"connections of ", with(" to %s", "end") + a.sayPort()}
 	case ClientTransport:
-		return phrase{"calls of ", a.start() + with(" to %s", "host") + with(" on port %s", "port") + " without the mesh's mutual TLS"}
+		return phrase{"calls of ", a.start() + with(" to %s", "host") + a.sayPort() + " without the mesh's mutual TLS"}
 	case ProxyOut:
-		return phrase{"connections of ", a.start() + with(" to host %s", "host") + with(" at address %s", "address") + with(" on port %s", "port") +
+		return phrase{"connections of ", a.start() + with(" to host %s", "host") + with(" at address %s", "address") + a.sayPort() +
 			with(", whose certificate is for %s", "presents")}
 	case Unlogged:
 		return phrase{"denied calls to ", " without a line in the log"}

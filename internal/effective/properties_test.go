@@ -1,0 +1,195 @@
+package effective
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"pgregory.net/rapid"
+
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+)
+
+func portNumber(n int) intstr.IntOrString { return intstr.FromInt(n) }
+func portText(n int32) string             { return strconv.Itoa(int(n)) }
+
+// parts from which random worlds are made; %s is a selector.
+var parts = []string{
+	`PA %s {SEL mtls: {mode: STRICT}}`, `PA %s {SEL mtls: {mode: PERMISSIVE}}`, `PA %s {SEL mtls: {mode: DISABLE}}`,
+	`PA %s {selector: {matchLabels: {app: a}}, portLevelMtls: {"80": {mode: DISABLE}}}`,
+	`AP %s {SEL}`, `AP %s {SEL rules: [{}]}`, `AP %s !istio.io/dry-run=true {SEL}`,
+	`AP %s {SEL rules: [{from: [{source: {namespaces: [shop]}}], to: [{operation: {ports: ["80"], paths: ["/a*"]}}]}]}`,
+	`AP %s {SEL rules: [{from: [{source: {serviceAccounts: [shop/cart]}}]}]}`,
+	`AP %s {SEL rules: [{from: [{source: {requestPrincipals: ["i/*"]}}], when: [{key: "request.auth.claims[g]", values: [x]}]}]}`,
+	`AP %s {SEL action: DENY, rules: [{from: [{source: {notNamespaces: [shop]}}], to: [{operation: {methods: [GET]}}]}]}`,
+	`AP %s {SEL action: DENY, rules: [{to: [{operation: {ports: ["80"]}}]}]}`,
+	`AP %s {SEL action: CUSTOM, provider: {name: x}, rules: [{to: [{operation: {paths: [/b]}}]}]}`,
+	`RA %s {SEL jwtRules: [{issuer: i, audiences: [p]}]}`,
+	`SC %s {WSEL outboundTrafficPolicy: {}, egress: [{hosts: [./*, shop/*]}]}`, `SC %s {WSEL egress: [{hosts: ["*/*"]}]}`,
+	`SE %s {hosts: [a.example], exportTo: ["."], resolution: DNS, ports: [{number: 443, name: t, protocol: TLS}]}`,
+	`SE %s {hosts: ["*.example"], subjectAltNames: [x], resolution: DNS, ports: [{number: 443, name: t, protocol: TLS}]}`,
+	`DR %s {host: cart.shop.svc.cluster.local, trafficPolicy: {tls: {mode: DISABLE}}}`, `DR %s {host: "*.svc.cluster.local", trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}`,
+	`NP %s {podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 443}]}]}`, `NP %s {podSelector: {matchLabels: {app: a}}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}]}]}`,
+	`NP %s {podSelector: {}, ingress: [{from: [{namespaceSelector: {}}]}]}`,
+	`TE %s {SEL accessLogging: [{disabled: true}]}`, `TE %s {SEL accessLogging: [{}]}`, `TE %s {accessLogging: [{filter: {expression: odd}}]}`,
+}
+
+func drawWorld(t *rapid.T, tb testing.TB) World {
+	n := rapid.IntRange(0, 6).Draw(t, "objects")
+	var lines []string
+	for i := range n {
+		line := rapid.SampledFrom(parts).Draw(t, "part")
+		sel := rapid.SampledFrom([]string{"", "app: a", "app: b", "tier: x"}).Draw(t, "selector")
+		matching, labels := "", ""
+		if sel != "" {
+			matching, labels = "selector: {matchLabels: {"+sel+"}},", "workloadSelector: {labels: {"+sel+"}},"
+		}
+		line = strings.NewReplacer("WSEL", labels, "SEL", matching).Replace(line)
+		lines = append(lines, fmt.Sprintf(line, fmt.Sprintf("o%d@%d", i, rapid.IntRange(1, 3).Draw(t, "age"))))
+	}
+	w := world(tb, strings.Join(lines, "\n"))
+	w.Partial = rapid.Bool().Draw(t, "partial")
+	return w
+}
+
+func TestAWorldDoesNotDifferFromItself(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := drawWorld(rt, t)
+		again := w
+		again.Objects = nil
+		for _, o := range w.Objects {
+			c, _ := o.DeepCopyObject().(facts.Object)
+			again.Objects = append(again.Objects, c)
+		}
+		if c := Compare(New(w), New(again)); len(c.Opens)+len(c.Shuts)+len(c.Unknown) > 0 {
+			rt.Fatalf("%+v", c)
+		}
+	})
+}
+
+func TestWhatOpensOneWayShutsTheOther(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		a, b := drawWorld(rt, t), drawWorld(rt, t)
+		b.Partial = a.Partial
+		there, back := Compare(New(a), New(b)), Compare(New(b), New(a))
+		if x, y := says(there.Opens), says(back.Shuts); x != y {
+			rt.Fatalf("opens\n%s\nshuts\n%s", x, y)
+		}
+		if x, y := says(there.Shuts), says(back.Opens); x != y {
+			rt.Fatalf("shuts\n%s\nopens\n%s", x, y)
+		}
+		if !slices.Equal(there.Unknown, back.Unknown) {
+			rt.Fatalf("%v, %v", there.Unknown, back.Unknown)
+		}
+	})
+}
+
+// What a comparison finds is what the probes find, each tried by itself.
+func TestComparisonsAndProbesAgree(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		a, b := drawWorld(rt, t), drawWorld(rt, t)
+		b.Partial = a.Partial
+		before, after := New(a), New(b)
+		probes, complete := Probes(200000, before, after)
+		if !complete {
+			rt.Fatal("cut")
+		}
+		opens, shuts := map[Layer]bool{}, map[Layer]bool{}
+		for _, p := range probes {
+			was, is := before.Pass(p), after.Pass(p)
+			rank := func(x Answer) int {
+				switch {
+				case x.Unknown:
+					return 1
+				case x.Passes:
+					return 2
+				}
+				return 0
+			}
+			opens[p.Layer] = opens[p.Layer] || rank(was) < rank(is)
+			shuts[p.Layer] = shuts[p.Layer] || rank(was) > rank(is)
+		}
+		c := Compare(before, after)
+		for _, d := range c.Opens {
+			if !opens[d.Probe.Layer] {
+				rt.Fatalf("no probe shows that %s", d.What)
+			}
+			if was, is := before.Pass(d.Probe), after.Pass(d.Probe); !is.Passes || (was.Passes && !was.Unknown) {
+				rt.Fatalf("%s: %+v, %+v", d.What, was, is)
+			}
+		}
+		for _, l := range layers {
+			has := func(ds []Difference) bool {
+				return slices.ContainsFunc(ds, func(d Difference) bool { return d.Probe.Layer == l })
+			}
+			if (opens[l] && !has(c.Opens) && len(c.Opens) < maxDifferences) || (shuts[l] && !has(c.Shuts) && len(c.Shuts) < maxDifferences) {
+				rt.Fatalf("%s: the comparison finds nothing", l)
+			}
+		}
+	})
+}
+
+func TestADenyNeverOpens(t *testing.T) {
+	denies := []string{
+		`AP new {action: DENY, rules: [{}]}`, `AP new {action: DENY, rules: [{from: [{source: {namespaces: [shop]}}]}]}`,
+		`AP new {selector: {matchLabels: {app: a}}, action: DENY, rules: [{to: [{operation: {paths: ["/a*"]}}]}]}`, `AP new {}`,
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		w := drawWorld(rt, t)
+		with := w
+		with.Objects = append(slices.Clone(w.Objects), object(t, rapid.SampledFrom(denies).Draw(rt, "deny")))
+		if c := Compare(New(w), New(with)); len(c.Opens) > 0 {
+			rt.Fatal(says(c.Opens))
+		}
+	})
+}
+
+func TestAnAllowUnderDefaultDenyNeverShuts(t *testing.T) {
+	allows := []string{
+		`AP new {rules: [{}]}`, `AP new {rules: [{from: [{source: {namespaces: [shop]}}]}]}`,
+		`AP new {selector: {matchLabels: {app: a}}, rules: [{to: [{operation: {paths: ["/a*"], ports: ["81"]}}]}]}`,
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		w := drawWorld(rt, t)
+		w.Objects = append(w.Objects, object(t, `AP deny {}`))
+		with := w
+		with.Objects = append(slices.Clone(w.Objects), object(t, rapid.SampledFrom(allows).Draw(rt, "allow")))
+		if c := Compare(New(w), New(with)); len(c.Shuts) > 0 {
+			rt.Fatal(says(c.Shuts))
+		}
+	})
+}
+
+func TestOrderMakesNoDifference(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		a, b := drawWorld(rt, t), drawWorld(rt, t)
+		b.Partial = a.Partial
+		shuffled := func(w World) World {
+			w.Objects = rapid.Permutation(w.Objects).Draw(rt, "order")
+			return w
+		}
+		x, y := Compare(New(a), New(b)), Compare(New(shuffled(a)), New(shuffled(b)))
+		if !reflect.DeepEqual(differenceTexts(x), differenceTexts(y)) {
+			rt.Fatalf("%v\n%v", differenceTexts(x), differenceTexts(y))
+		}
+		p, _ := Probes(500, New(a), New(b))
+		q, _ := Probes(500, New(shuffled(a)), New(shuffled(b)))
+		if !reflect.DeepEqual(p, q) {
+			rt.Fatal("other probes")
+		}
+	})
+}
+
+func differenceTexts(c Comparison) []string {
+	var out []string
+	for _, d := range append(slices.Clone(c.Opens), c.Shuts...) {
+		raw, _ := json.Marshal(d)
+		out = append(out, string(raw))
+	}
+	return append(out, fmt.Sprint(c.Unknown))
+}

@@ -134,6 +134,40 @@ func TestComparisonsAndProbesAgree(t *testing.T) {
 	})
 }
 
+// Whatever somebody might send, if it fares better or worse in one of the
+// worlds, then the comparison finds something.
+func TestNothingIsMissed(t *testing.T) {
+	one := func(rt *rapid.T, name string, of ...string) string { return rapid.SampledFrom(of).Draw(rt, name) }
+	rapid.Check(t, func(rt *rapid.T) {
+		a, b := drawWorld(rt, t), drawWorld(rt, t)
+		b.Partial = a.Partial
+		before, after := New(a), New(b)
+		c := Compare(before, after)
+		to := labelsOf(one(rt, "to", "", "app=a", "app=b", "tier=x", "app=a,tier=x", "app=b,tier=x", "q=r"))
+		for range 20 {
+			p := Probe{Layer: rapid.SampledFrom(layers).Draw(rt, "layer")}
+			p.Call = Call{To: to, Port: int32(rapid.SampledFrom([]int{80, 81, 443}).Draw(rt, "port")), HTTP: rapid.Bool().Draw(rt, "http"),
+				Method: one(rt, "method", "GET", "PUT"), Path: one(rt, "path", "/", "/a", "/ab", "/b"), Host: "h"}
+			p.Call.From = Caller{TrustDomain: one(rt, "domain", "cluster.local", "td"), Namespace: one(rt, "ns", "shop", "pay", "q"), ServiceAccount: one(rt, "sa", "", "cart", "q")}
+			p.Call.From.Address = one(rt, "address", "", "10.0.0.9", "10.1.0.9", "9.9.9.9")
+			p.Call.From.Pod.Namespace = one(rt, "pod", "", "pay", "shop")
+			if rapid.Bool().Draw(rt, "token") {
+				p.Call.Token = &Token{Issuer: one(rt, "issuer", "i", "j"), Subject: "s", Audiences: []string{one(rt, "audience", "p", "q")}, Claims: map[string][]string{"g": {one(rt, "claim", "x", "q")}}}
+				p.Call.Token.Keys = p.Call.Token.Issuer
+			}
+			p.Exit = Exit{From: to, Host: one(rt, "host", "a.example", "b.example", "q.test", "cart.shop.svc.cluster.local", "q.pay.svc.cluster.local"), Port: p.Call.Port,
+				Namespace: one(rt, "start", "", "shop"), Presents: one(rt, "presents", "", "x", "q"), Address: p.Call.From.Address}
+			was, is := before.pass(&p), after.pass(&p)
+			has := func(ds []Difference) bool {
+				return slices.ContainsFunc(ds, func(d Difference) bool { return d.Probe.Layer == p.Layer })
+			}
+			if (was.state < is.state && !has(c.Opens)) || (was.state > is.state && !has(c.Shuts)) {
+				rt.Fatalf("%+v passes %v before and %v after\nopens %s\nshuts %s", p, was, is, says(c.Opens), says(c.Shuts))
+			}
+		}
+	})
+}
+
 func TestADenyNeverOpens(t *testing.T) {
 	denies := []string{
 		`AP new {action: DENY, rules: [{}]}`, `AP new {action: DENY, rules: [{from: [{source: {namespaces: [shop]}}]}]}`,

@@ -114,6 +114,7 @@ func TestAuthorization(t *testing.T) {
 		{"a path may begin with a wildcard", `AP a {rules: [{to: [{operation: {paths: ["*.js"]}}]}]}`, `{HTTP: true, Path: /a/b.js}`, "yes a"},
 		{"{*} is one segment", `AP a {rules: [{to: [{operation: {paths: ["/a/{*}/c"]}}]}]}`, `{HTTP: true, Path: /a/b/c}`, "yes a"},
 		{"{*} is not two", `AP a {rules: [{to: [{operation: {paths: ["/a/{*}/c"]}}]}]}`, `{HTTP: true, Path: /a/b/b/c}`, "no a"},
+		{"{*} is not empty", `AP a {rules: [{to: [{operation: {paths: ["/a/{*}/c"]}}]}]}`, `{HTTP: true, Path: /a//c}`, "no a"},
 		{"{**} is any number", `AP a {rules: [{to: [{operation: {paths: ["/a/{**}"]}}]}]}`, `{HTTP: true, Path: /a/b/b/c}`, "yes a"},
 		{"notPaths leave out", `AP a {rules: [{to: [{operation: {paths: ["/*"], notPaths: [/admin]}}]}]}`, `{HTTP: true, Path: /admin}`, "no a"},
 		{"on a connection an ALLOW that asks for HTTP matches nothing", `AP a {rules: [{to: [{operation: {ports: ["80"]}}, {operation: {methods: [GET]}}]}]}`, `{Port: 80}`, "no a"},

@@ -114,6 +114,7 @@ func TestMutualTLS(t *testing.T) {
 		{"of the same age the first by name wins", "PA b@1 {mtls: {mode: STRICT}}\nPA a@1 {mtls: {mode: DISABLE}}", "app=a:80", "DISABLE a"},
 		{"one that is yet to be created is the youngest", "PA a {mtls: {mode: STRICT}}\nPA b@1 {mtls: {mode: DISABLE}}", "app=a:80", "DISABLE b"},
 		{"a selector in the root namespace has no force", `PA istio-system/r {selector: {matchLabels: {app: a}}, mtls: {mode: DISABLE}}`, "app=a:80", "PERMISSIVE"},
+		{"the oldest of the root namespace wins", "PA istio-system/a@1 {mtls: {mode: STRICT}}\nPA istio-system/b@2 {mtls: {mode: DISABLE}}", "app=a:80", "DISABLE b"},
 		{"another namespace's has no force", `PA other/r {mtls: {mode: STRICT}}`, "app=a:80", "PERMISSIVE"},
 		{"another revision's has no force", `PA n istio.io/rev=canary {mtls: {mode: STRICT}}`, "app=a:80", "PERMISSIVE"},
 		{"its own revision's has", `PA n istio.io/rev=default {mtls: {mode: STRICT}}`, "app=a:80", "STRICT n"},

@@ -2,11 +2,11 @@ package effective
 
 import (
 	"cmp"
-	"reflect"
 	"slices"
 
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	netv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
@@ -99,8 +99,8 @@ func changes(before, after *Model) []change {
 }
 
 func sameSurroundings(a, b World) bool {
-	return a.Namespace == b.Namespace && a.Partial == b.Partial && reflect.DeepEqual(a.Mesh, b.Mesh) &&
-		reflect.DeepEqual(a.Pods, b.Pods) && reflect.DeepEqual(a.Services, b.Services)
+	return a.Namespace == b.Namespace && a.Partial == b.Partial && equality.Semantic.DeepEqual(a.Mesh, b.Mesh) &&
+		equality.Semantic.DeepEqual(a.Pods, b.Pods) && equality.Semantic.DeepEqual(a.Services, b.Services)
 }
 
 // layersOf are the layers that an object of a kind has to do with.
@@ -144,26 +144,26 @@ func (c *comparison) layer(g *grid, concerned []change) {
 	n := g.size()
 	c.budget -= n
 	opens, shuts := make([]bool, n), make([]bool, n)
-	any1, any2 := false, false
+	opened, shut := false, false
 	decides := make([]Ref, n)
 	before, after := c.before.of(g.workload), c.after.of(g.workload)
 	g.each(func(i int, p *Probe) {
 		was, is := before.pass(p), after.pass(p)
 		switch {
 		case was.state < is.state:
-			opens[i], any1 = true, true
+			opens[i], opened = true, true
 			decides[i] = c.decider(c.after, is, c.before, was)
 		case was.state > is.state:
-			shuts[i], any2 = true, true
+			shuts[i], shut = true, true
 			decides[i] = c.decider(c.before, was, c.after, is)
 		case was.state == unsure:
 			c.unsure(was, is, concerned)
 		}
 	})
-	if any1 {
+	if opened {
 		c.opens = append(c.opens, g.areas(opens, decides)...)
 	}
-	if any2 {
+	if shut {
 		c.shuts = append(c.shuts, g.areas(shuts, decides)...)
 	}
 }

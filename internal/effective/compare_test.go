@@ -1,8 +1,10 @@
 package effective
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 func says(ds []Difference) string {
@@ -57,5 +59,53 @@ func TestCompare(t *testing.T) {
 				t.Errorf("unknown %q, want %q", got, r.unknown)
 			}
 		})
+	}
+}
+
+// Whoever writes policies must not decide how long a comparison takes.
+func TestCompareIsBounded(t *testing.T) {
+	rules := func(n int) string {
+		var paths []string
+		for i := range n {
+			paths = append(paths, fmt.Sprintf("%q, %q", fmt.Sprintf("/a%d*", i), fmt.Sprintf("*%d.js", i)))
+		}
+		return "AP a {rules: [{to: [{operation: {paths: [" + strings.Join(paths, ", ") + "]}}]}]}"
+	}
+	before, after := New(world(t, rules(500))), New(world(t, rules(499)))
+	start := time.Now()
+	c := Compare(before, after)
+	if !c.Partial {
+		t.Error("not said to be partial")
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("took %s", took)
+	}
+	if c := Compare(New(world(t, rules(4))), New(world(t, rules(3)))); c.Partial || len(c.Shuts) == 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestDifferencesAreFew(t *testing.T) {
+	lines := ""
+	for i := range 60 {
+		lines += fmt.Sprintf("AP a%d {selector: {matchLabels: {app: w%d}}, rules: [{from: [{source: {namespaces: [n%d]}}]}]}\n", i, i, i)
+	}
+	if c := Compare(New(world(t, "AP d {}")), New(world(t, "AP d {}\n"+lines))); len(c.Opens) != maxDifferences {
+		t.Errorf("%d differences", len(c.Opens))
+	}
+}
+
+func TestProbesAreBoundedAndGeneralFirst(t *testing.T) {
+	m := New(twenty(t))
+	all, complete := Probes(100000, m)
+	if !complete {
+		t.Error("cut")
+	}
+	some, complete := Probes(50, m)
+	if complete || len(some) != 50 {
+		t.Errorf("%d, complete %t", len(some), complete)
+	}
+	if len(all[0].Call.To) > 0 || len(all[len(all)-1].Call.To) == 0 {
+		t.Errorf("%+v comes first, %+v last", all[0], all[len(all)-1])
 	}
 }

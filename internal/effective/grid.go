@@ -94,9 +94,6 @@ func (g *grid) probe(at []int) Probe {
 	for i, j := range at {
 		g.dims[i].values[j].set(&p)
 	}
-	if !strings.HasPrefix(string(g.layer), "Network") && !isOut(g.layer) {
-		p.Exit = Exit{}
-	}
 	if isOut(g.layer) {
 		p.Call = Call{}
 	} else {
@@ -107,11 +104,19 @@ func (g *grid) probe(at []int) Probe {
 
 func isOut(l Layer) bool { return l == ClientTransport || l == ProxyOut || l == NetworkOut }
 
+const (
+	// maxConstants bounds what the values of one workload are made from: whoever
+	// writes policies must not decide how long a comparison takes.
+	maxConstants = 400
+	// maxCandidates is more than come of so many.
+	maxCandidates = 16 * maxConstants
+)
+
 // distinct keeps the first of the candidates that every matcher treats alike.
 func distinct[T any](candidates []T, sign func(T) string) []T {
 	seen := map[string]bool{}
 	var out []T
-	for _, c := range candidates {
+	for _, c := range candidates[:min(len(candidates), maxCandidates)] {
 		if key := sign(c); !seen[key] {
 			seen[key] = true
 			out = append(out, c)

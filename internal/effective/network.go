@@ -147,16 +147,19 @@ func (p networkPeer) matches(w *wire, own string) bool {
 // nobody can change.
 type namespaceLabels struct{ Pod }
 
+// Has is labels.Labels'.
 func (n namespaceLabels) Has(label string) bool {
 	_, ok := n.Lookup(label)
 	return ok
 }
 
+// Get is labels.Labels'.
 func (n namespaceLabels) Get(label string) string {
 	v, _ := n.Lookup(label)
 	return v
 }
 
+// Lookup is labels.Labels'.
 func (n namespaceLabels) Lookup(label string) (string, bool) {
 	if label == corev1.LabelMetadataName {
 		return n.Namespace, true

@@ -70,14 +70,15 @@ func gridsOf(l Layer, models []*Model, concerns func(Labels) bool) ([]grid, bool
 		pods = append(pods, m.Pods...)
 	}
 	sets, complete := workloads(selectors, pods)
-	make1 := map[Layer]func([]*Model, Labels) []dim{
+	dimsOf := map[Layer]func([]*Model, Labels) []dim{
 		Transport: transportDims, Authorization: authorizationDims, NetworkIn: networkInDims, NetworkOut: networkOutDims,
 		ClientTransport: clientDims, ProxyOut: proxyDims, Unlogged: func([]*Model, Labels) []dim { return nil },
 	}[l]
 	var out []grid
 	for _, to := range sets {
 		if concerns == nil || concerns(to) {
-			out = append(out, grid{layer: l, workload: to, dims: make1(models, to)})
+			complete = complete && constants(l, models, to) <= maxConstants
+			out = append(out, grid{layer: l, workload: to, dims: dimsOf(models, to)})
 		}
 	}
 	return out, complete
@@ -121,6 +122,58 @@ func (m *Model) selectorsOf(l Layer) []map[string]string {
 		}
 	}
 	return out
+}
+
+// constants counts what a layer compares something with, for one workload.
+func constants(l Layer, models []*Model, to Labels) int {
+	n := 0
+	switch l {
+	case Authorization:
+		var begin, end int
+		for _, c := range conditionsFor(models, to) {
+			for _, v := range slices.Concat(c.yes, c.none) {
+				n++
+				begin += bit(v.how == prefix)
+				end += bit(v.how == suffix)
+			}
+		}
+		n += begin * end
+		for _, m := range models {
+			for _, a := range m.authentications {
+				n += 1 + len(a.audiences)
+			}
+		}
+	case NetworkIn, NetworkOut:
+		for _, m := range models {
+			for _, p := range slices.Concat(m.ingress, m.egress) {
+				for _, r := range p.rules {
+					n += len(r.peers) + len(r.ports)
+				}
+			}
+		}
+	case ClientTransport:
+		for _, m := range models {
+			n += len(m.clients)
+		}
+	case ProxyOut:
+		for _, m := range models {
+			for _, e := range m.entries {
+				n += len(e.hosts) + len(e.names) + len(e.blocks)
+			}
+			if s := m.scopeOf(to); s != nil {
+				n += len(s.imports)
+			}
+		}
+	case Transport, Unlogged:
+	}
+	return n
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func transportDims(models []*Model, to Labels) []dim {
@@ -295,7 +348,7 @@ func samples(ms []matcher, fresh string) []string {
 	}
 	for _, a := range ms {
 		for _, b := range ms {
-			if a.how == prefix && b.how == suffix {
+			if a.how == prefix && b.how == suffix && len(out) < maxCandidates {
 				out = append(out, a.value+b.value, a.value+"zz"+b.value)
 			}
 		}

@@ -3,12 +3,12 @@ package effective
 import (
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"pgregory.net/rapid"
 
@@ -39,7 +39,8 @@ var parts = []string{
 	`TE %s {SEL accessLogging: [{disabled: true}]}`, `TE %s {SEL accessLogging: [{}]}`, `TE %s {accessLogging: [{filter: {expression: odd}}]}`,
 }
 
-func drawWorld(t *rapid.T, tb testing.TB) World {
+func drawWorld(tb testing.TB, t *rapid.T) World {
+	tb.Helper()
 	n := rapid.IntRange(0, 6).Draw(t, "objects")
 	var lines []string
 	for i := range n {
@@ -59,7 +60,7 @@ func drawWorld(t *rapid.T, tb testing.TB) World {
 
 func TestAWorldDoesNotDifferFromItself(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		w := drawWorld(rt, t)
+		w := drawWorld(t, rt)
 		again := w
 		again.Objects = nil
 		for _, o := range w.Objects {
@@ -74,7 +75,7 @@ func TestAWorldDoesNotDifferFromItself(t *testing.T) {
 
 func TestWhatOpensOneWayShutsTheOther(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		a, b := drawWorld(rt, t), drawWorld(rt, t)
+		a, b := drawWorld(t, rt), drawWorld(t, rt)
 		b.Partial = a.Partial
 		there, back := Compare(New(a), New(b)), Compare(New(b), New(a))
 		if x, y := says(there.Opens), says(back.Shuts); x != y {
@@ -92,7 +93,7 @@ func TestWhatOpensOneWayShutsTheOther(t *testing.T) {
 // What a comparison finds is what the probes find, each tried by itself.
 func TestComparisonsAndProbesAgree(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		a, b := drawWorld(rt, t), drawWorld(rt, t)
+		a, b := drawWorld(t, rt), drawWorld(t, rt)
 		b.Partial = a.Partial
 		before, after := New(a), New(b)
 		probes, complete := Probes(200000, before, after)
@@ -139,7 +140,7 @@ func TestComparisonsAndProbesAgree(t *testing.T) {
 func TestNothingIsMissed(t *testing.T) {
 	one := func(rt *rapid.T, name string, of ...string) string { return rapid.SampledFrom(of).Draw(rt, name) }
 	rapid.Check(t, func(rt *rapid.T) {
-		a, b := drawWorld(rt, t), drawWorld(rt, t)
+		a, b := drawWorld(t, rt), drawWorld(t, rt)
 		b.Partial = a.Partial
 		before, after := New(a), New(b)
 		c := Compare(before, after)
@@ -174,7 +175,7 @@ func TestADenyNeverOpens(t *testing.T) {
 		`AP new {selector: {matchLabels: {app: a}}, action: DENY, rules: [{to: [{operation: {paths: ["/a*"]}}]}]}`, `AP new {}`,
 	}
 	rapid.Check(t, func(rt *rapid.T) {
-		w := drawWorld(rt, t)
+		w := drawWorld(t, rt)
 		with := w
 		with.Objects = append(slices.Clone(w.Objects), object(t, rapid.SampledFrom(denies).Draw(rt, "deny")))
 		if c := Compare(New(w), New(with)); len(c.Opens) > 0 {
@@ -189,7 +190,7 @@ func TestAnAllowUnderDefaultDenyNeverShuts(t *testing.T) {
 		`AP new {selector: {matchLabels: {app: a}}, rules: [{to: [{operation: {paths: ["/a*"], ports: ["81"]}}]}]}`,
 	}
 	rapid.Check(t, func(rt *rapid.T) {
-		w := drawWorld(rt, t)
+		w := drawWorld(t, rt)
 		w.Objects = append(w.Objects, object(t, `AP deny {}`))
 		with := w
 		with.Objects = append(slices.Clone(w.Objects), object(t, rapid.SampledFrom(allows).Draw(rt, "allow")))
@@ -201,20 +202,20 @@ func TestAnAllowUnderDefaultDenyNeverShuts(t *testing.T) {
 
 func TestOrderMakesNoDifference(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		a, b := drawWorld(rt, t), drawWorld(rt, t)
+		a, b := drawWorld(t, rt), drawWorld(t, rt)
 		b.Partial = a.Partial
 		shuffled := func(w World) World {
 			w.Objects = rapid.Permutation(w.Objects).Draw(rt, "order")
 			return w
 		}
 		x, y := Compare(New(a), New(b)), Compare(New(shuffled(a)), New(shuffled(b)))
-		if !reflect.DeepEqual(differenceTexts(x), differenceTexts(y)) {
+		if !slices.Equal(differenceTexts(x), differenceTexts(y)) {
 			rt.Fatalf("%v\n%v", differenceTexts(x), differenceTexts(y))
 		}
 		p, _ := Probes(500, New(a), New(b))
 		q, _ := Probes(500, New(shuffled(a)), New(shuffled(b)))
-		if !reflect.DeepEqual(p, q) {
-			rt.Fatal("other probes")
+		if diff := cmp.Diff(p, q); diff != "" {
+			rt.Fatal(diff)
 		}
 	})
 }

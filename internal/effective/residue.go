@@ -282,7 +282,7 @@ func clientResidue(s *networkingapi.DestinationRule, domain string) proto.Messag
 		return s
 	}
 	s.Host, s.ExportTo, s.WorkloadSelector = "", nil, nil
-	clear := func(tls *networkingapi.ClientTLSSettings) *networkingapi.ClientTLSSettings {
+	modeless := func(tls *networkingapi.ClientTLSSettings) *networkingapi.ClientTLSSettings {
 		if tls == nil {
 			return nil
 		}
@@ -293,9 +293,9 @@ func clientResidue(s *networkingapi.DestinationRule, domain string) proto.Messag
 		if p == nil {
 			return nil
 		}
-		p.Tls = clear(p.Tls)
+		p.Tls = modeless(p.Tls)
 		for _, l := range p.PortLevelSettings {
-			l.Port, l.Tls = nil, clear(l.Tls)
+			l.Port, l.Tls = nil, modeless(l.Tls)
 		}
 		p.PortLevelSettings = kept(p.PortLevelSettings)
 		return nonZero(p)

@@ -54,6 +54,21 @@ type enqueue struct {
 	namespaces func(client.Object) []string
 	// changed says whether an update matters; nil: every one does.
 	changed func(before, after client.Object) bool
+	// wide are namespaces besides, on which the object acts from elsewhere;
+	// nil: none. An update concerns them only where acts says that what the
+	// object does has changed, both those of before and those of after.
+	wide func(client.Object) []string
+	acts func(before, after client.Object) bool
+}
+
+// fanOut queues the namespaces on which an object acts from elsewhere, behind everything else.
+func (h enqueue) fanOut(q queue, objects ...client.Object) {
+	if h.wide == nil {
+		return
+	}
+	for _, o := range objects {
+		add(q, priorityFanOut, h.wide(o)...)
+	}
 }
 
 var _ handler.EventHandler = enqueue{}
@@ -65,6 +80,10 @@ func (h enqueue) Create(_ context.Context, e event.CreateEvent, q queue) {
 		priority = priorityFanOut
 	}
 	add(q, priority, h.namespaces(e.Object)...)
+	if !e.IsInInitialList {
+		// At the start every profile is reconciled anyway.
+		h.fanOut(q, e.Object)
+	}
 }
 
 // Update implements handler.EventHandler.
@@ -74,7 +93,12 @@ func (h enqueue) Update(_ context.Context, e event.UpdateEvent, q queue) {
 
 // Delete implements handler.EventHandler.
 func (h enqueue) Delete(_ context.Context, e event.DeleteEvent, q queue) {
-	add(q, h.priority, h.namespaces(e.Object)...)
+	h.gone(e.Object, q)
+}
+
+func (h enqueue) gone(o client.Object, q queue) {
+	add(q, h.priority, h.namespaces(o)...)
+	h.fanOut(q, o)
 }
 
 // Generic implements handler.EventHandler.
@@ -89,6 +113,9 @@ func (h enqueue) update(before, after client.Object, q queue) {
 	}
 	if h.changed == nil || h.changed(before, after) {
 		add(q, h.priority, h.namespaces(after)...)
+	}
+	if h.acts == nil || h.acts(before, after) {
+		h.fanOut(q, before, after)
 	}
 }
 
@@ -112,7 +139,7 @@ func (h enqueue) informerHandler(q queue) toolscache.ResourceEventHandler {
 				o = gone.Obj
 			}
 			if obj, ok := o.(client.Object); ok {
-				add(q, h.priority, h.namespaces(obj)...)
+				h.gone(obj, q)
 			}
 		},
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,31 +52,34 @@ type watchedKind struct {
 	// stop ends the wait for the informer's first list; nil while there is no informer.
 	stop   context.CancelFunc
 	synced bool
+	// indexed is true once the informer has its indexes.
+	indexed bool
 	// done is closed when the wait for the first list is over.
 	done chan struct{}
 }
 
 // NewMeshKinds returns a source that watches the mesh's kinds.
-func NewMeshKinds(c cache.Cache, log logr.Logger, profiled func(context.Context) []string, handle func(mesh.Kind) enqueue, influences enqueue, control map[client.Object]enqueue) (*MeshKinds, error) {
+func NewMeshKinds(c cache.Cache, log logr.Logger, profiled func(context.Context) []string, handle func(schema.GroupVersionKind) enqueue, control map[client.Object]enqueue) (*MeshKinds, error) {
 	m := &MeshKinds{cache: c, log: log, profiled: profiled, kinds: map[string]*watchedKind{}}
 	for o, e := range control {
 		m.control = append(m.control, &watchedKind{enqueue: e, object: func() client.Object { return o }})
 	}
-	for _, k := range mesh.ManagedKinds() {
+	for _, k := range slices.Concat(mesh.ManagedKinds(), mesh.ReadKinds()) {
 		if !k.Custom {
 			continue
 		}
 		if _, ok := k.New().(client.Object); !ok {
 			return nil, fmt.Errorf("%s: not a client object", k.GVK)
 		}
-		m.kinds[k.CRD()] = &watchedKind{gvk: k.GVK, enqueue: handle(k), object: func() client.Object {
+		m.kinds[k.CRD()] = &watchedKind{gvk: k.GVK, enqueue: handle(k.GVK), object: func() client.Object {
 			o, _ := k.New().(client.Object)
 			return o
 		}}
 	}
-	m.kinds["envoyfilters."+mesh.EnvoyFilter.Group] = &watchedKind{
-		gvk: mesh.EnvoyFilter, enqueue: influences,
-		object: func() client.Object { return snapshot.EnvoyFilterMetadata() },
+	for crd, gvk := range map[string]schema.GroupVersionKind{
+		"envoyfilters." + mesh.EnvoyFilter.Group: mesh.EnvoyFilter, "wasmplugins." + mesh.WasmPlugin.Group: mesh.WasmPlugin,
+	} {
+		m.kinds[crd] = &watchedKind{gvk: gvk, enqueue: handle(gvk), object: func() client.Object { return snapshot.Metadata(gvk) }}
 	}
 	return m, nil
 }
@@ -232,6 +236,9 @@ func (m *MeshKinds) add(ctx context.Context, q queue, k *watchedKind) error {
 	if err != nil {
 		return err
 	}
+	if err := m.index(ctx, k); err != nil {
+		return err
+	}
 	registration, err := informer.AddEventHandler(k.informerHandler(q))
 	if err != nil {
 		return err
@@ -258,9 +265,27 @@ func (m *MeshKinds) add(ctx context.Context, q queue, k *watchedKind) error {
 	return nil
 }
 
+// index gives a kind's informer the indexes that the reader looks things up by,
+// once: an informer takes none twice.
+func (m *MeshKinds) index(ctx context.Context, k *watchedKind) error {
+	if k.indexed {
+		return nil
+	}
+	for _, i := range snapshot.Indexes() {
+		if i.Kind != k.gvk {
+			continue
+		}
+		if err := m.cache.IndexField(ctx, k.object(), i.Field, i.Keys); err != nil {
+			return fmt.Errorf("index %s: %w", k.gvk.Kind, err)
+		}
+	}
+	k.indexed = true
+	return nil
+}
+
 func (m *MeshKinds) remove(ctx context.Context, q queue, k *watchedKind) {
 	k.stop()
-	k.stop, k.done, k.synced = nil, nil, false
+	k.stop, k.done, k.synced, k.indexed = nil, nil, false, false
 	if err := m.cache.RemoveInformer(ctx, k.object()); err != nil {
 		m.log.Error(err, "Can't stop watching a kind of the mesh", "kind", k.gvk.Kind)
 	}

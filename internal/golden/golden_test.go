@@ -220,7 +220,13 @@ func key(o client.Object) string {
 // clusterOf fills a cluster with objects.
 func clusterOf(t testing.TB, objects []client.Object, o operator) cluster {
 	t.Helper()
-	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.MeshSecurityProfile{}).Build()
+	builder := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.MeshSecurityProfile{})
+	for _, i := range snapshot.Indexes() {
+		if k, ok := mesh.ReadKindNamed(i.Kind.Kind); ok {
+			builder = builder.WithIndex(k.New().(client.Object), i.Field, i.Keys)
+		}
+	}
+	c := builder.Build()
 	return cluster{t, c, &snapshot.Reader{
 		Client: c, Served: func(schema.GroupVersionKind) bool { return true }, ControlPlaneRead: func() bool { return true },
 		MeshNamespace: "istio-system", ClusterDomain: o.ClusterDomain,

@@ -40,6 +40,9 @@ type Decision struct {
 	Digest string
 	// Changes are the differences between what is desired and what is there.
 	Changes []drift.Change
+	// Shadows are objects of others that change what is in force. Nothing is
+	// done about them.
+	Shadows []drift.Change
 	// Steps are what is to be written, in order.
 	Steps []plan.Step
 	// Paused is true where the profile's annotation stops all writes.
@@ -53,6 +56,8 @@ type Decision struct {
 	LetGo bool
 	// Retained is true where what was written for them is left in force.
 	Retained bool
+
+	judgement *judgement
 }
 
 // Make decides what to do in a namespace at the time now.
@@ -76,6 +81,7 @@ func Make(o facts.Observed, now time.Time) Decision {
 		d.Digest = drift.Digest(d.Result.Objects)
 		d.Desired, d.Unserved = served(d.Result.Objects, o.Facts.Mesh.MissingKinds)
 		d.compare(o, d.Digest == d.Profile.Status.AppliedDigest)
+		d.judge(o)
 	}
 	d.handOver(o)
 	return d

@@ -125,6 +125,8 @@ func (l Layer) Area() v1alpha1.Area {
 		return v1alpha1.AreaMutualTLS
 	case ProxyOut, NetworkOut:
 		return v1alpha1.AreaEgress
+	case Unlogged:
+		return v1alpha1.AreaLogging
 	}
 	return v1alpha1.AreaAuthorization
 }

@@ -220,7 +220,7 @@ func key(o client.Object) string {
 // clusterOf fills a cluster with objects.
 func clusterOf(t testing.TB, objects []client.Object, o operator) cluster {
 	t.Helper()
-	builder := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.MeshSecurityProfile{})
+	builder := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.MeshSecurityProfile{}).WithReturnManagedFields()
 	for _, i := range snapshot.Indexes() {
 		if k, ok := mesh.ReadKindNamed(i.Kind.Kind); ok {
 			builder = builder.WithIndex(k.New().(client.Object), i.Field, i.Keys)

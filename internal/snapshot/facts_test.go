@@ -67,6 +67,8 @@ func TestBypass(t *testing.T) {
 		"out of ambient":            {map[string]string{"istio.io/dataplane-mode": "none"}, nil, 1},
 		"no inbound capture":        {nil, map[string]string{"traffic.sidecar.istio.io/includeInboundPorts": "8080"}, 1},
 		"empty exclusion":           {nil, map[string]string{"traffic.sidecar.istio.io/excludeInboundPorts": ""}, 0},
+		"nothing captured inbound":  {nil, map[string]string{"traffic.sidecar.istio.io/includeInboundPorts": ""}, 1},
+		"nothing captured outbound": {nil, map[string]string{"traffic.sidecar.istio.io/includeOutboundIPRanges": ""}, 1},
 		"outbound ranges narrowed":  {nil, map[string]string{"traffic.sidecar.istio.io/includeOutboundIPRanges": "10.0.0.0/8"}, 1},
 		"no interception":           {nil, map[string]string{"sidecar.istio.io/interceptionMode": "NONE"}, 1},
 		"interfaces left out":       {nil, map[string]string{"traffic.sidecar.istio.io/excludeInterfaces": "eth1"}, 1},

@@ -23,7 +23,7 @@ const (
 )
 
 // bypassAnnotations exclude traffic from the mesh; the value is the one that
-// excludes nothing.
+// excludes nothing. config/admission/posture.yaml has the same list.
 var bypassAnnotations = map[string]string{
 	trafficPrefix + "includeInboundPorts":     "*",
 	trafficPrefix + "includeOutboundIPRanges": "*",
@@ -91,7 +91,9 @@ func bypass(p *corev1.Pod) []string {
 		out = append(out, dataPlaneMode+"=none")
 	}
 	for key, harmless := range bypassAnnotations {
-		if v, ok := p.Annotations[key]; ok && v != harmless && v != "" {
+		// Of what is included, nothing is left by an empty list.
+		included := harmless == "*"
+		if v, ok := p.Annotations[key]; ok && v != harmless && (v != "" || included) {
 			out = append(out, key+"="+cut(v, 64))
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -39,7 +40,9 @@ type MeshKinds struct {
 	// forbidden, since the right to read them is given in the mesh's own
 	// namespace, which may not be there yet: the operator works without them.
 	control []*watchedKind
-	listed  atomic.Bool
+	// guards tell which admission policies are installed. They may be forbidden too.
+	guards *watchedKind
+	listed atomic.Bool
 }
 
 // retryWatch is how long to wait before a kind is tried again whose watch could not be started.
@@ -59,8 +62,9 @@ type watchedKind struct {
 }
 
 // NewMeshKinds returns a source that watches the mesh's kinds.
-func NewMeshKinds(c cache.Cache, log logr.Logger, profiled func(context.Context) []string, handle func(schema.GroupVersionKind) enqueue, control map[client.Object]enqueue) (*MeshKinds, error) {
+func NewMeshKinds(c cache.Cache, log logr.Logger, profiled func(context.Context) []string, handle func(schema.GroupVersionKind) enqueue, guards enqueue, control map[client.Object]enqueue) (*MeshKinds, error) {
 	m := &MeshKinds{cache: c, log: log, profiled: profiled, kinds: map[string]*watchedKind{}}
+	m.guards = &watchedKind{enqueue: guards, object: func() client.Object { return &admissionv1.ValidatingAdmissionPolicyBinding{} }}
 	for o, e := range control {
 		m.control = append(m.control, &watchedKind{enqueue: e, object: func() client.Object { return o }})
 	}
@@ -121,9 +125,9 @@ func (m *MeshKinds) Start(ctx context.Context, q queue) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, k := range m.control {
+	for _, k := range append([]*watchedKind{m.guards}, m.control...) {
 		if err := m.add(ctx, q, k); err != nil {
-			return fmt.Errorf("watch the mesh's control plane: %w", err)
+			return fmt.Errorf("watch %T: %w", k.object(), err)
 		}
 	}
 	return nil
@@ -156,11 +160,11 @@ func (m *MeshKinds) WaitForSync(ctx context.Context) error {
 	}
 	defer m.listed.Store(true)
 	patience := time.After(controlPatience)
-	for _, k := range m.control {
+	for _, k := range append([]*watchedKind{m.guards}, m.control...) {
 		select {
 		case <-k.done:
 		case <-patience:
-			m.log.Info("The mesh's control plane can't be read, and counts as not observed; grant config/istio in its namespace")
+			m.log.Info("The mesh's control plane, or what guards at admission, can't be read, and counts as not observed; grant config/istio in the mesh's namespace, and config/rbac")
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -187,6 +191,13 @@ func (m *MeshKinds) ControlPlaneRead() bool {
 		}
 	}
 	return true
+}
+
+// GuardsRead says whether the bindings of admission policies are in the cache.
+func (m *MeshKinds) GuardsRead() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.guards.synced
 }
 
 // observe reacts to a CustomResourceDefinition.

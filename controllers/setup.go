@@ -10,12 +10,15 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	telemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -63,9 +66,16 @@ func AddToScheme(s *runtime.Scheme) error {
 // fails instead of starting a watch. What is trimmed goes by an object's type:
 // options by kind would need the kinds of the mesh to be served at start.
 func CacheOptions(meshNamespace string) cache.Options {
+	guards := labels.NewSelector()
+	if labelled, err := labels.NewRequirement(v1alpha1.LabelGuard, selection.Exists, nil); err == nil {
+		guards = guards.Add(*labelled)
+	}
 	inMesh := cache.ByObject{Namespaces: map[string]cache.Config{meshNamespace: {}}}
 	return cache.Options{
-		ByObject:                    map[client.Object]cache.ByObject{&corev1.ConfigMap{}: inMesh, &appsv1.Deployment{}: inMesh},
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.ConfigMap{}: inMesh, &appsv1.Deployment{}: inMesh,
+			&admissionv1.ValidatingAdmissionPolicyBinding{}: {Label: guards},
+		},
 		DefaultTransform:            trim,
 		ReaderFailOnMissingInformer: true,
 	}
@@ -113,6 +123,7 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 		return e
 	}
 	kinds, err := NewMeshKinds(mgr.GetCache(), mgr.GetLogger().WithName("mesh"), profiles.all, handle,
+		enqueue{priority: priorityFanOut, namespaces: func(client.Object) []string { return profiles.all(ctx) }, changed: bindingChanged},
 		map[client.Object]enqueue{
 			&corev1.ConfigMap{}:  {priority: priorityFanOut, namespaces: profiles.ofMeshConfig, changed: configChanged},
 			&appsv1.Deployment{}: {priority: priorityFanOut, namespaces: profiles.ofControlPlane, changed: deploymentChanged},
@@ -120,7 +131,7 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	reader.Served, reader.ControlPlaneRead = kinds.Served, kinds.ControlPlaneRead
+	reader.Served, reader.ControlPlaneRead, reader.GuardsRead = kinds.Served, kinds.ControlPlaneRead, kinds.GuardsRead
 	r := &NamespaceReconciler{
 		Reader: reader,
 		Writer: apply.NewWriter(c),
@@ -210,6 +221,11 @@ func deploymentChanged(before, after client.Object) bool {
 	return !ok1 || !ok2 ||
 		(b.Status.AvailableReplicas > 0) != (a.Status.AvailableReplicas > 0) ||
 		!equality.Semantic.DeepEqual(b.Labels, a.Labels) || !equality.Semantic.DeepEqual(b.Spec, a.Spec)
+}
+
+func bindingChanged(before, after client.Object) bool {
+	return before.GetGeneration() != after.GetGeneration() ||
+		before.GetLabels()[v1alpha1.LabelGuard] != after.GetLabels()[v1alpha1.LabelGuard]
 }
 
 // referenceIndex finds profiles by what they name.

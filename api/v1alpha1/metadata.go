@@ -17,6 +17,9 @@ const (
 	// AnnotationRule names the rule, override or provider that an object was compiled from.
 	AnnotationRule = "meshsecurity.io/rule"
 
+	// LabelGuard, on a ValidatingAdmissionPolicyBinding, names the guard that it puts in force.
+	LabelGuard = "meshsecurity.io/guard"
+
 	// AnnotationPaused, set to "true" on a profile or a baseline, stops all writes for it.
 	AnnotationPaused = "meshsecurity.io/paused"
 	// AnnotationAdopt, set to "true" on an object that the operator did not

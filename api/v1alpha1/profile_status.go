@@ -235,6 +235,11 @@ type EffectivePosture struct {
 	// +optional
 	DriftPolicy DriftPolicy `json:"driftPolicy,omitempty"`
 
+	// guard in force: what admission refuses, where the admission policies are
+	// installed. Absent: nothing.
+	// +optional
+	Guard Guard `json:"guard,omitempty"`
+
 	// origins says where a value comes from that the profile itself does not give.
 	// +optional
 	// +listType=atomic

@@ -41,6 +41,13 @@ type Observed struct {
 	// Influences are objects that can change what is in force here in ways that
 	// can't be worked out.
 	Influences []Influence
+	// Guards that are installed.
+	Guards Guards
+}
+
+// Guards says which of the admission policies behind drift.guard are installed.
+type Guards struct {
+	Managed, Posture Tristate
 }
 
 // Fight is somebody's repeated change of a managed object.

@@ -32,6 +32,9 @@ type Reader struct {
 	// ControlPlaneRead says whether the cache holds what tells of the mesh's
 	// control plane. Where it does not, the control plane is not observed.
 	ControlPlaneRead func() bool
+	// GuardsRead says whether the cache holds the bindings of admission
+	// policies. Where it does not, it is unknown what admission refuses.
+	GuardsRead func() bool
 	// MeshNamespace is where istiod and the mesh configuration are.
 	MeshNamespace string
 	// ClusterDomain is the DNS domain of services.
@@ -71,6 +74,8 @@ func (r *Reader) Read(ctx context.Context, namespace string) (facts.Observed, er
 	out.Facts.Mesh, err = r.mesh(ctx, &ns, out.Profiles[0].Spec.Mesh)
 	collect(err)
 	out.Others, err = r.others(ctx, namespace, out.Facts.Mesh.RootNamespace, out.Live)
+	collect(err)
+	out.Guards, err = r.guards(ctx)
 	collect(err)
 	out.Influences, err = r.influences(ctx, namespace, out.Facts.Mesh.RootNamespace)
 	collect(err)

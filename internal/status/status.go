@@ -203,6 +203,9 @@ func (c *computer) effective() *v1alpha1.EffectivePosture {
 		EnforcementMode: p.Mode, MutualTLS: undeclared, Authorization: undeclared, Egress: undeclared, AccessLog: undeclared,
 		DriftPolicy: p.DriftPolicy, Origins: p.Origins,
 	}
+	if p.Guard != v1alpha1.GuardNone {
+		out.Guard = p.Guard
+	}
 	// A value that denies nothing yet must not read as one that does.
 	note := func(v1alpha1.Area) string { return "" }
 	switch p.Mode {
@@ -320,11 +323,9 @@ func (c *computer) attention(s v1alpha1.MeshSecurityProfileStatus) []string {
 		}
 	}
 	out = append(out, rulesInWords(s.Rules)...)
-	if c.Decision.Compiled && c.Decision.Resolution.Posture.Guard != v1alpha1.GuardNone {
-		out = append(out, fmt.Sprintf("drift.guard is %s, and this version installs no admission policies: changes by others are found and answered by drift.policy, not prevented", c.Decision.Resolution.Posture.Guard))
-	}
+	out = append(out, c.guard()...)
 	if c.Decision.Paused {
-		out = append(out, "the annotation "+v1alpha1.AnnotationPaused+" stops all writes: what others change is not undone")
+		out = append(out, "the annotation "+v1alpha1.AnnotationPaused+" stops all writes: what others change is neither refused nor undone")
 	}
 	for i, a := range out {
 		out[i] = mesh.Cut(a, v1alpha1.MaxMessageBytes)

@@ -29,7 +29,9 @@ import (
 //	CRD going       ─▶ Served = false, informer removed, every profile reconciled
 type MeshKinds struct {
 	cache cache.Cache
-	log   logr.Logger
+	// readable is nil for a kind that the operator may list.
+	readable func(context.Context, client.Object) error
+	log      logr.Logger
 	// profiled lists the namespaces that have a profile.
 	profiled func(context.Context) []string
 
@@ -62,8 +64,8 @@ type watchedKind struct {
 }
 
 // NewMeshKinds returns a source that watches the mesh's kinds.
-func NewMeshKinds(c cache.Cache, log logr.Logger, profiled func(context.Context) []string, handle func(schema.GroupVersionKind) enqueue, guards enqueue, control map[client.Object]enqueue) (*MeshKinds, error) {
-	m := &MeshKinds{cache: c, log: log, profiled: profiled, kinds: map[string]*watchedKind{}}
+func NewMeshKinds(c cache.Cache, readable func(context.Context, client.Object) error, log logr.Logger, profiled func(context.Context) []string, handle func(schema.GroupVersionKind) enqueue, guards enqueue, control map[client.Object]enqueue) (*MeshKinds, error) {
+	m := &MeshKinds{cache: c, readable: readable, log: log, profiled: profiled, kinds: map[string]*watchedKind{}}
 	m.guards = &watchedKind{enqueue: guards, object: func() client.Object { return &admissionv1.ValidatingAdmissionPolicyBinding{} }}
 	for o, e := range control {
 		m.control = append(m.control, &watchedKind{enqueue: e, object: func() client.Object { return o }})
@@ -123,18 +125,37 @@ func (m *MeshKinds) Start(ctx context.Context, q queue) error {
 	if err != nil {
 		return err
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, k := range append([]*watchedKind{m.guards}, m.control...) {
-		if err := m.add(ctx, q, k); err != nil {
-			return fmt.Errorf("watch %T: %w", k.object(), err)
-		}
+	for _, k := range m.optional() {
+		m.tryOptional(ctx, q, k)
 	}
 	return nil
 }
 
-// controlPatience is how long the start waits for what may be forbidden.
-const controlPatience = 10 * time.Second
+// optional are the kinds that may be forbidden.
+func (m *MeshKinds) optional() []*watchedKind { return append([]*watchedKind{m.guards}, m.control...) }
+
+// retryOptional is how long to wait before a kind is tried again that was
+// forbidden, controlPatience how long the start waits for the others.
+const (
+	retryOptional   = 15 * time.Second
+	controlPatience = 10 * time.Second
+)
+
+// tryOptional watches a kind once it may be read. The informer of a forbidden
+// one would never be filled, and the start of everything waits for all that are
+// in the cache.
+func (m *MeshKinds) tryOptional(ctx context.Context, q queue, k *watchedKind) {
+	err := m.readable(ctx, k.object())
+	if err == nil {
+		m.mu.Lock()
+		err = m.add(ctx, q, k)
+		m.mu.Unlock()
+	}
+	if err != nil && ctx.Err() == nil {
+		m.log.Error(err, "Can't be read, and counts as not observed; grant config/rbac, and config/istio in the mesh's namespace", "kind", fmt.Sprintf("%T", k.object()))
+		time.AfterFunc(retryOptional, func() { m.tryOptional(ctx, q, k) })
+	}
+}
 
 // WaitForSync implements source.SyncingSource: no namespace is reconciled
 // before every kind that is served has been listed, since an object that the
@@ -160,11 +181,17 @@ func (m *MeshKinds) WaitForSync(ctx context.Context) error {
 	}
 	defer m.listed.Store(true)
 	patience := time.After(controlPatience)
-	for _, k := range append([]*watchedKind{m.guards}, m.control...) {
+	for _, k := range m.optional() {
+		m.mu.Lock()
+		done := k.done
+		m.mu.Unlock()
+		if done == nil {
+			continue
+		}
 		select {
-		case <-k.done:
+		case <-done:
 		case <-patience:
-			m.log.Info("The mesh's control plane, or what guards at admission, can't be read, and counts as not observed; grant config/istio in the mesh's namespace, and config/rbac")
+			m.log.Info("The mesh's control plane, or what guards at admission, is slow to list, and counts as not observed until then")
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()

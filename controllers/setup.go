@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -24,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -122,7 +124,7 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 		}
 		return e
 	}
-	kinds, err := NewMeshKinds(mgr.GetCache(), mgr.GetLogger().WithName("mesh"), profiles.all, handle,
+	kinds, err := NewMeshKinds(mgr.GetCache(), listable(mgr, cfg.MeshNamespace), mgr.GetLogger().WithName("mesh"), profiles.all, handle,
 		enqueue{priority: priorityFanOut, namespaces: func(client.Object) []string { return profiles.all(ctx) }, changed: bindingChanged},
 		map[client.Object]enqueue{
 			&corev1.ConfigMap{}:  {priority: priorityFanOut, namespaces: profiles.ofMeshConfig, changed: configChanged},
@@ -172,6 +174,26 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	}
 
 	return kinds.Ready, nil
+}
+
+// listable asks the API server whether the operator may list what is in the
+// mesh's namespace, or in none.
+func listable(mgr ctrl.Manager, meshNamespace string) func(context.Context, client.Object) error {
+	return func(ctx context.Context, o client.Object) error {
+		gvk, err := apiutil.GVKForObject(o, mgr.GetScheme())
+		if err != nil {
+			return err
+		}
+		list := &metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
+		opts := []client.ListOption{client.Limit(1)}
+		if namespaced, err := mgr.GetClient().IsObjectNamespaced(o); err != nil {
+			return err
+		} else if namespaced {
+			opts = append(opts, client.InNamespace(meshNamespace))
+		}
+		return mgr.GetAPIReader().List(ctx, list, opts...)
+	}
 }
 
 // The functions below say whether an update matters. What they compare is what

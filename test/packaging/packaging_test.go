@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -17,6 +18,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/test/controlplane"
 )
 
@@ -82,6 +84,10 @@ func TestDefaultInstallation(t *testing.T) {
 			{verb: "get", resource: "secrets", namespace: namespace},
 			{verb: "list", resource: "secrets"},
 			{verb: "watch", resource: "secrets"},
+			{verb: "watch", group: "admissionregistration.k8s.io", resource: "validatingadmissionpolicybindings", want: true},
+			{verb: "delete", group: "admissionregistration.k8s.io", resource: "validatingadmissionpolicybindings"},
+			{verb: "update", group: "admissionregistration.k8s.io", resource: "validatingadmissionpolicies"},
+			{verb: "update", resource: "namespaces"},
 			{verb: "create", resource: "pods"},
 			{verb: "create", resource: "pods", subresource: "exec"},
 			{verb: "create", resource: "serviceaccounts", subresource: "token"},
@@ -100,6 +106,30 @@ func TestDefaultInstallation(t *testing.T) {
 			noError(t, admin.Create(ctx, review))
 			if review.Status.Allowed != c.want {
 				t.Errorf("%+v: allowed is %t", c, review.Status.Allowed)
+			}
+		}
+	})
+
+	t.Run("its guard lets through the account that it has", func(t *testing.T) {
+		policies := &admissionv1.ValidatingAdmissionPolicyList{}
+		noError(t, admin.List(ctx, policies))
+		if len(policies.Items) != 2 {
+			t.Errorf("%d policies", len(policies.Items))
+		}
+		bound := map[string]string{}
+		bindings := &admissionv1.ValidatingAdmissionPolicyBindingList{}
+		noError(t, admin.List(ctx, bindings, client.HasLabels{v1alpha1.LabelGuard}))
+		for _, b := range bindings.Items {
+			bound[b.Spec.PolicyName] = b.Labels[v1alpha1.LabelGuard]
+		}
+		for name, guard := range map[string]v1alpha1.Guard{"mesh-security-guard-managed": v1alpha1.GuardManaged, "mesh-security-guard-posture": v1alpha1.GuardPosture} {
+			if bound[name] != string(guard) {
+				t.Errorf("%s is bound as %q", name, bound[name])
+			}
+		}
+		for _, p := range policies.Items {
+			if e := p.Spec.MatchConditions[0].Expression; !strings.Contains(e, `"system:serviceaccount:`+namespace+`:mesh-security-operator:"`) {
+				t.Errorf("%s: %s", p.Name, e)
 			}
 		}
 	})

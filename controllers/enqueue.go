@@ -54,6 +54,19 @@ type enqueue struct {
 	namespaces func(client.Object) []string
 	// changed says whether an update matters; nil: every one does.
 	changed func(before, after client.Object) bool
+	// moves is true where an update can change whom the object concerns: those
+	// that it did are told too, and many wait behind few.
+	moves bool
+}
+
+// many namespaces are a fan-out.
+const many = 10
+
+func (h enqueue) put(q queue, priority int, namespaces []string) {
+	if h.moves && len(namespaces) > many {
+		priority = priorityFanOut
+	}
+	add(q, priority, namespaces...)
 }
 
 var _ handler.EventHandler = enqueue{}
@@ -64,7 +77,7 @@ func (h enqueue) Create(_ context.Context, e event.CreateEvent, q queue) {
 	if e.IsInInitialList {
 		priority = priorityFanOut
 	}
-	add(q, priority, h.namespaces(e.Object)...)
+	h.put(q, priority, h.namespaces(e.Object))
 }
 
 // Update implements handler.EventHandler.
@@ -74,12 +87,12 @@ func (h enqueue) Update(_ context.Context, e event.UpdateEvent, q queue) {
 
 // Delete implements handler.EventHandler.
 func (h enqueue) Delete(_ context.Context, e event.DeleteEvent, q queue) {
-	add(q, h.priority, h.namespaces(e.Object)...)
+	h.put(q, h.priority, h.namespaces(e.Object))
 }
 
 // Generic implements handler.EventHandler.
 func (h enqueue) Generic(_ context.Context, e event.GenericEvent, q queue) {
-	add(q, h.priority, h.namespaces(e.Object)...)
+	h.put(q, h.priority, h.namespaces(e.Object))
 }
 
 func (h enqueue) update(before, after client.Object, q queue) {
@@ -88,7 +101,11 @@ func (h enqueue) update(before, after client.Object, q queue) {
 		return
 	}
 	if h.changed == nil || h.changed(before, after) {
-		add(q, h.priority, h.namespaces(after)...)
+		concerned := h.namespaces(after)
+		if h.moves {
+			concerned = append(h.namespaces(before), concerned...)
+		}
+		h.put(q, h.priority, concerned)
 	}
 }
 
@@ -112,7 +129,7 @@ func (h enqueue) informerHandler(q queue) toolscache.ResourceEventHandler {
 				o = gone.Obj
 			}
 			if obj, ok := o.(client.Object); ok {
-				add(q, h.priority, h.namespaces(obj)...)
+				h.put(q, h.priority, h.namespaces(obj))
 			}
 		},
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,13 +17,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/internal/snapshot"
 )
 
-// MeshKinds keeps a watch on every kind of the mesh that the API server serves:
-// it adds one when a CustomResourceDefinition appears and removes it when that
-// goes, without a restart. To the controller it is a source of events.
+// MeshKinds keeps a watch on every kind of the mesh, and on every kind that tells
+// who depends on a namespace, that the API server serves: it adds one when a
+// CustomResourceDefinition appears and removes it when that goes, without a
+// restart. To the controller it is a source of events.
 //
 //	CRD established ─▶ informer started ─▶ synced ─▶ Served = true, every profile reconciled
 //	CRD going       ─▶ Served = false, informer removed, every profile reconciled
@@ -34,6 +38,10 @@ type MeshKinds struct {
 	mu    sync.Mutex
 	kinds map[string]*watchedKind
 	crds  toolscache.ResourceEventHandlerRegistration
+	// conversions are the events of CustomResourceDefinitions themselves.
+	conversions enqueue
+	// always are kinds that no CustomResourceDefinition serves.
+	always []*watchedKind
 	// control are the kinds that tell of the mesh's control plane. They may be
 	// forbidden, since the right to read them is given in the mesh's own
 	// namespace, which may not be there yet: the operator works without them.
@@ -48,6 +56,13 @@ type watchedKind struct {
 	gvk    schema.GroupVersionKind
 	object func() client.Object
 	enqueue
+	// versions that can be read, the preferred one first; gvk has the one that is.
+	versions []string
+	// concerns is an index of the kind; nil for none.
+	concerns func(client.Object) []string
+	indexed  bool
+	// optional is true for a kind that may be forbidden: the operator works without it.
+	optional bool
 	// stop ends the wait for the informer's first list; nil while there is no informer.
 	stop   context.CancelFunc
 	synced bool
@@ -56,10 +71,10 @@ type watchedKind struct {
 }
 
 // NewMeshKinds returns a source that watches the mesh's kinds.
-func NewMeshKinds(c cache.Cache, log logr.Logger, profiled func(context.Context) []string, handle func(mesh.Kind) enqueue, influences enqueue, control map[client.Object]enqueue) (*MeshKinds, error) {
+func NewMeshKinds(c cache.Cache, log logr.Logger, profiled func(context.Context) []string, handle func(mesh.Kind) enqueue, influences enqueue, control map[client.Object]enqueue, depends func(snapshot.DependantKind) enqueue) (*MeshKinds, error) {
 	m := &MeshKinds{cache: c, log: log, profiled: profiled, kinds: map[string]*watchedKind{}}
 	for o, e := range control {
-		m.control = append(m.control, &watchedKind{enqueue: e, object: func() client.Object { return o }})
+		m.control = append(m.control, &watchedKind{enqueue: e, optional: true, object: func() client.Object { return o }})
 	}
 	for _, k := range mesh.ManagedKinds() {
 		if !k.Custom {
@@ -68,16 +83,45 @@ func NewMeshKinds(c cache.Cache, log logr.Logger, profiled func(context.Context)
 		if _, ok := k.New().(client.Object); !ok {
 			return nil, fmt.Errorf("%s: not a client object", k.GVK)
 		}
-		m.kinds[k.CRD()] = &watchedKind{gvk: k.GVK, enqueue: handle(k), object: func() client.Object {
+		m.kinds[k.CRD()] = &watchedKind{gvk: k.GVK, versions: []string{k.GVK.Version}, enqueue: handle(k), object: func() client.Object {
 			o, _ := k.New().(client.Object)
 			return o
 		}}
 	}
 	m.kinds["envoyfilters."+mesh.EnvoyFilter.Group] = &watchedKind{
-		gvk: mesh.EnvoyFilter, enqueue: influences,
+		gvk: mesh.EnvoyFilter, versions: []string{mesh.EnvoyFilter.Version}, enqueue: influences,
 		object: func() client.Object { return snapshot.EnvoyFilterMetadata() },
 	}
+	for _, k := range snapshot.DependantKinds() {
+		w := &watchedKind{gvk: k.GroupKind.WithVersion(k.Versions[0]), versions: k.Versions, enqueue: depends(k), concerns: k.Concerns, optional: true}
+		w.object = func() client.Object { return k.New(w.gvk.Version) }
+		if k.CRD == "" {
+			m.always = append(m.always, w)
+		} else {
+			m.kinds[k.CRD] = w
+		}
+	}
+	m.conversions = enqueue{priority: priorityFacts, namespaces: snapshot.CRDConcerns, changed: dependantChanged, moves: true}
 	return m, nil
+}
+
+// Dependant says whether the API server serves a kind, in which version, and
+// whether the cache holds it; Unknown: it is served and can't be read.
+func (m *MeshKinds) Dependant(kind schema.GroupKind) (version string, read facts.Tristate) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range append(slices.Collect(maps.Values(m.kinds)), m.always...) {
+		if k.gvk.GroupKind() != kind {
+			continue
+		}
+		switch {
+		case k.synced:
+			return k.gvk.Version, facts.Yes
+		case k.stop != nil:
+			return k.gvk.Version, facts.Unknown
+		}
+	}
+	return "", facts.No
 }
 
 // Served says whether the API server serves the kind and the cache holds it.
@@ -115,11 +159,14 @@ func (m *MeshKinds) Start(ctx context.Context, q queue) error {
 	if err != nil {
 		return err
 	}
+	if _, err := informer.AddEventHandler(m.conversions.informerHandler(q)); err != nil {
+		return err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, k := range m.control {
+	for _, k := range slices.Concat(m.control, m.always) {
 		if err := m.add(ctx, q, k); err != nil {
-			return fmt.Errorf("watch the mesh's control plane: %w", err)
+			return fmt.Errorf("watch %T: %w", k.object(), err)
 		}
 	}
 	return nil
@@ -137,8 +184,13 @@ func (m *MeshKinds) WaitForSync(ctx context.Context) error {
 	}
 	m.mu.Lock()
 	var waits []chan struct{}
+	optional := slices.Concat(m.control, m.always)
 	for _, k := range m.kinds {
-		if k.stop != nil {
+		switch {
+		case k.stop == nil:
+		case k.optional:
+			optional = append(optional, k)
+		default:
 			waits = append(waits, k.done)
 		}
 	}
@@ -152,17 +204,30 @@ func (m *MeshKinds) WaitForSync(ctx context.Context) error {
 	}
 	defer m.listed.Store(true)
 	patience := time.After(controlPatience)
-	for _, k := range m.control {
+	for _, k := range optional {
 		select {
 		case <-k.done:
 		case <-patience:
-			m.log.Info("The mesh's control plane can't be read, and counts as not observed; grant config/istio in its namespace")
+			m.log.Info("Some kinds can't be read: what they would tell counts as not observed; grant config/rbac, and config/istio in the mesh's namespace", "unread", m.unread(optional))
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 	return nil
+}
+
+func (m *MeshKinds) unread(kinds []*watchedKind) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []string
+	for _, k := range kinds {
+		if !k.synced {
+			out = append(out, fmt.Sprintf("%T %s", k.object(), k.gvk.Kind))
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Ready is nil once everything that is watched has been listed.
@@ -197,21 +262,27 @@ func (m *MeshKinds) observe(ctx context.Context, q queue, o any, gone bool) {
 	if !ok {
 		return
 	}
-	switch serves := !gone && servesVersion(crd, k.gvk.Version); {
-	case serves && k.stop == nil:
+	version := ""
+	if !gone {
+		version = servedVersion(crd, k.versions)
+	}
+	if k.stop != nil && version != k.gvk.Version {
+		m.remove(ctx, q, k)
+	}
+	if version != "" && k.stop == nil {
+		k.gvk.Version = version
 		if err := m.add(ctx, q, k); err != nil && ctx.Err() == nil {
 			// Discovery can lag behind the CustomResourceDefinition's own condition.
-			m.log.Error(err, "Can't watch a kind of the mesh yet", "kind", k.gvk.Kind)
+			m.log.Error(err, "Can't watch a kind yet", "kind", k.gvk.Kind)
 			time.AfterFunc(retryWatch, func() { m.observe(ctx, q, crd, false) })
 		}
-	case !serves && k.stop != nil:
-		m.remove(ctx, q, k)
 	}
 }
 
-func servesVersion(crd *apiextensionsv1.CustomResourceDefinition, version string) bool {
+// servedVersion is the first of the versions that is served; empty for none.
+func servedVersion(crd *apiextensionsv1.CustomResourceDefinition, versions []string) string {
 	if crd.DeletionTimestamp != nil {
-		return false
+		return ""
 	}
 	established := false
 	for _, c := range crd.Status.Conditions {
@@ -219,15 +290,23 @@ func servesVersion(crd *apiextensionsv1.CustomResourceDefinition, version string
 			established = c.Status == apiextensionsv1.ConditionTrue
 		}
 	}
-	for _, v := range crd.Spec.Versions {
-		if v.Name == version {
-			return established && v.Served
+	for _, want := range versions {
+		for _, v := range crd.Spec.Versions {
+			if v.Name == want && established && v.Served {
+				return want
+			}
 		}
 	}
-	return false
+	return ""
 }
 
 func (m *MeshKinds) add(ctx context.Context, q queue, k *watchedKind) error {
+	if k.concerns != nil && !k.indexed {
+		if err := m.cache.IndexField(ctx, k.object(), snapshot.ConcernsIndex, k.concerns); err != nil {
+			return err
+		}
+		k.indexed = true
+	}
 	informer, err := m.cache.GetInformer(ctx, k.object(), cache.BlockUntilSynced(false))
 	if err != nil {
 		return err
@@ -250,7 +329,7 @@ func (m *MeshKinds) add(ctx context.Context, q queue, k *watchedKind) error {
 		m.mu.Unlock()
 		if current {
 			if k.gvk.Kind != "" {
-				m.log.Info("Kind of the mesh is served", "kind", k.gvk.Kind)
+				m.log.Info("Kind is served", "kind", k.gvk.Kind)
 			}
 			add(q, priorityFanOut, m.profiled(ctx)...)
 		}
@@ -260,11 +339,11 @@ func (m *MeshKinds) add(ctx context.Context, q queue, k *watchedKind) error {
 
 func (m *MeshKinds) remove(ctx context.Context, q queue, k *watchedKind) {
 	k.stop()
-	k.stop, k.done, k.synced = nil, nil, false
+	k.stop, k.done, k.synced, k.indexed = nil, nil, false, false
 	if err := m.cache.RemoveInformer(ctx, k.object()); err != nil {
-		m.log.Error(err, "Can't stop watching a kind of the mesh", "kind", k.gvk.Kind)
+		m.log.Error(err, "Can't stop watching a kind", "kind", k.gvk.Kind)
 	}
-	m.log.Info("Kind of the mesh is no longer served", "kind", k.gvk.Kind)
+	m.log.Info("Kind is no longer served", "kind", k.gvk.Kind)
 	// profiled reads the cache: not under the lock, and not in an informer's callback.
 	go func() { add(q, priorityFanOut, m.profiled(ctx)...) }()
 }

@@ -101,6 +101,9 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 		return nil, fmt.Errorf("index profiles: %w", err)
 	}
 	profiles := profileLookup{client: c, log: mgr.GetLogger()}
+	if err := indexDependants(ctx, mgr.GetFieldIndexer()); err != nil {
+		return nil, err
+	}
 	own := func(o client.Object) []string { return []string{o.GetNamespace()} }
 	// What happens to a policy in the mesh's root namespace concerns every profile.
 	rootToo := func(o client.Object) []string {
@@ -122,13 +125,13 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 		map[client.Object]enqueue{
 			&corev1.ConfigMap{}:  {priority: priorityFanOut, namespaces: profiles.ofMeshConfig, changed: configChanged},
 			&appsv1.Deployment{}: {priority: priorityFanOut, namespaces: profiles.ofControlPlane, changed: deploymentChanged},
-		})
+		}, profiles.dependent)
 	if err != nil {
 		return nil, err
 	}
 	r := &NamespaceReconciler{
 		Reader: &snapshot.Reader{
-			Client: c, Served: kinds.Served, ControlPlaneRead: kinds.ControlPlaneRead,
+			Client: mgr.GetCache(), Scheme: mgr.GetScheme(), Dependant: kinds.Dependant, Served: kinds.Served, ControlPlaneRead: kinds.ControlPlaneRead,
 			MeshNamespace: cfg.MeshNamespace, ClusterDomain: cfg.ClusterDomain, Network: cfg.Network,
 		},
 		Writer: apply.NewWriter(c),
@@ -152,7 +155,7 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 			},
 		}).
 		Watches(&v1alpha1.MeshSecurityProfile{}, enqueue{priority: priorityEdit, namespaces: own, changed: profileChanged}).
-		Watches(&corev1.Pod{}, enqueue{namespaces: own, changed: podChanged}).
+		Watches(&corev1.Pod{}, enqueue{namespaces: profiles.ofPod, changed: podChanged, moves: true}).
 		Watches(&corev1.Service{}, enqueue{namespaces: profiles.withOwn("service"), changed: serviceChanged}).
 		Watches(&corev1.Namespace{}, enqueue{namespaces: profiles.ofNamespace, changed: namespaceChanged}).
 		WatchesMetadata(snapshot.ServiceAccountMetadata(), enqueue{namespaces: profiles.naming("serviceaccount"), changed: never})
@@ -238,6 +241,9 @@ func referenceKeys(o client.Object) []string {
 	}
 	for _, svc := range refs.Services {
 		keys = append(keys, "service:"+svc.String())
+	}
+	if lockedOut(p) {
+		keys = append(keys, lockedOutKey)
 	}
 	return keys
 }

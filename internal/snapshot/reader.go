@@ -31,6 +31,12 @@ type Reader struct {
 	// ControlPlaneRead says whether the cache holds what tells of the mesh's
 	// control plane. Where it does not, the control plane is not observed.
 	ControlPlaneRead func() bool
+	// Dependant says whether the API server serves a kind that tells who depends
+	// on a namespace (No), whether the cache holds it (Yes), and in which version;
+	// Unknown: it is served and can't be read.
+	Dependant func(schema.GroupKind) (version string, read facts.Tristate)
+	// Scheme has the types of the kinds that are read.
+	Scheme *runtime.Scheme
 	// MeshNamespace is where istiod and the mesh configuration are.
 	MeshNamespace string
 	// ClusterDomain is the DNS domain of services.
@@ -65,6 +71,8 @@ func (r *Reader) Read(ctx context.Context, namespace string) (facts.Observed, er
 	out.Live, err = r.live(ctx, namespace)
 	collect(err)
 	out.Facts.Mesh, err = r.mesh(ctx, &ns, out.Profiles[0].Spec.Mesh)
+	collect(err)
+	out.Facts.Dependants, err = r.dependants(ctx, namespace)
 	collect(err)
 	out.Influences, err = r.influences(ctx, namespace, out.Facts.Mesh.RootNamespace)
 	collect(err)

@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
@@ -36,6 +38,23 @@ func indexDependants(ctx context.Context, indexer client.FieldIndexer) error {
 		return fmt.Errorf("index what depends on namespaces: %w", err)
 	}
 	return nil
+}
+
+// anyReplica is started whether or not the replica leads.
+type anyReplica struct{ cache.Cache }
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (anyReplica) NeedLeaderElection() bool { return false }
+
+// optionalCache is a cache for kinds that may be forbidden.
+func optionalCache(mgr ctrl.Manager, meshNamespace string) (cache.Cache, error) {
+	opts := CacheOptions(meshNamespace)
+	opts.Scheme, opts.Mapper, opts.HTTPClient = mgr.GetScheme(), mgr.GetRESTMapper(), mgr.GetHTTPClient()
+	c, err := cache.New(mgr.GetConfig(), opts)
+	if err != nil {
+		return nil, fmt.Errorf("make a cache: %w", err)
+	}
+	return c, mgr.Add(anyReplica{c})
 }
 
 // dependent maps a kind's events to the namespaces that its objects say something about.

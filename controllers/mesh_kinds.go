@@ -31,7 +31,10 @@ import (
 //	CRD going       ─▶ Served = false, informer removed, every profile reconciled
 type MeshKinds struct {
 	cache cache.Cache
-	log   logr.Logger
+	// optional holds the kinds that may be forbidden. It is a cache of their own:
+	// controller-runtime's sources wait for everything that is in theirs.
+	optional cache.Cache
+	log      logr.Logger
 	// profiled lists the namespaces that have a profile.
 	profiled func(context.Context) []string
 
@@ -71,8 +74,8 @@ type watchedKind struct {
 }
 
 // NewMeshKinds returns a source that watches the mesh's kinds.
-func NewMeshKinds(c cache.Cache, log logr.Logger, profiled func(context.Context) []string, handle func(mesh.Kind) enqueue, influences enqueue, control map[client.Object]enqueue, depends func(snapshot.DependantKind) enqueue) (*MeshKinds, error) {
-	m := &MeshKinds{cache: c, log: log, profiled: profiled, kinds: map[string]*watchedKind{}}
+func NewMeshKinds(c, optional cache.Cache, log logr.Logger, profiled func(context.Context) []string, handle func(mesh.Kind) enqueue, influences enqueue, control map[client.Object]enqueue, depends func(snapshot.DependantKind) enqueue) (*MeshKinds, error) {
+	m := &MeshKinds{cache: c, optional: optional, log: log, profiled: profiled, kinds: map[string]*watchedKind{}}
 	for o, e := range control {
 		m.control = append(m.control, &watchedKind{enqueue: e, optional: true, object: func() client.Object { return o }})
 	}
@@ -300,14 +303,22 @@ func servedVersion(crd *apiextensionsv1.CustomResourceDefinition, versions []str
 	return ""
 }
 
+// holds is the cache that holds a kind.
+func (m *MeshKinds) holds(k *watchedKind) cache.Cache {
+	if k.optional {
+		return m.optional
+	}
+	return m.cache
+}
+
 func (m *MeshKinds) add(ctx context.Context, q queue, k *watchedKind) error {
 	if k.concerns != nil && !k.indexed {
-		if err := m.cache.IndexField(ctx, k.object(), snapshot.ConcernsIndex, k.concerns); err != nil {
+		if err := m.holds(k).IndexField(ctx, k.object(), snapshot.ConcernsIndex, k.concerns); err != nil {
 			return err
 		}
 		k.indexed = true
 	}
-	informer, err := m.cache.GetInformer(ctx, k.object(), cache.BlockUntilSynced(false))
+	informer, err := m.holds(k).GetInformer(ctx, k.object(), cache.BlockUntilSynced(false))
 	if err != nil {
 		return err
 	}
@@ -340,7 +351,7 @@ func (m *MeshKinds) add(ctx context.Context, q queue, k *watchedKind) error {
 func (m *MeshKinds) remove(ctx context.Context, q queue, k *watchedKind) {
 	k.stop()
 	k.stop, k.done, k.synced, k.indexed = nil, nil, false, false
-	if err := m.cache.RemoveInformer(ctx, k.object()); err != nil {
+	if err := m.holds(k).RemoveInformer(ctx, k.object()); err != nil {
 		m.log.Error(err, "Can't stop watching a kind", "kind", k.gvk.Kind)
 	}
 	m.log.Info("Kind is no longer served", "kind", k.gvk.Kind)

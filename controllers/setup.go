@@ -120,7 +120,11 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 		}
 		return e
 	}
-	kinds, err := NewMeshKinds(mgr.GetCache(), mgr.GetLogger().WithName("mesh"), profiles.all, managed,
+	optional, err := optionalCache(mgr, cfg.MeshNamespace)
+	if err != nil {
+		return nil, err
+	}
+	kinds, err := NewMeshKinds(mgr.GetCache(), optional, mgr.GetLogger().WithName("mesh"), profiles.all, managed,
 		enqueue{priority: priorityFacts, namespaces: rootToo},
 		map[client.Object]enqueue{
 			&corev1.ConfigMap{}:  {priority: priorityFanOut, namespaces: profiles.ofMeshConfig, changed: configChanged},
@@ -131,7 +135,7 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	}
 	r := &NamespaceReconciler{
 		Reader: &snapshot.Reader{
-			Client: mgr.GetCache(), Scheme: mgr.GetScheme(), Dependant: kinds.Dependant, Served: kinds.Served, ControlPlaneRead: kinds.ControlPlaneRead,
+			Client: c, Optional: optional, Scheme: mgr.GetScheme(), Dependant: kinds.Dependant, Served: kinds.Served, ControlPlaneRead: kinds.ControlPlaneRead,
 			MeshNamespace: cfg.MeshNamespace, ClusterDomain: cfg.ClusterDomain, Network: cfg.Network,
 		},
 		Writer: apply.NewWriter(c),

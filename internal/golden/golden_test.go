@@ -249,7 +249,7 @@ func clusterOf(t testing.TB, objects []client.Object, o operator) cluster {
 			}
 			return versions[k], facts.Yes
 		},
-		Client: c, Served: func(schema.GroupVersionKind) bool { return true }, ControlPlaneRead: func() bool { return true },
+		Client: c, Optional: c, Served: func(schema.GroupVersionKind) bool { return true }, ControlPlaneRead: func() bool { return true },
 		MeshNamespace: "istio-system", ClusterDomain: o.ClusterDomain,
 		Network: facts.Network{
 			PolicyEnforced: o.PolicyEnforced, ClusterCIDRs: o.ClusterCIDRs,

@@ -140,7 +140,7 @@ func (r *Reader) concerning(ctx context.Context, k DependantKind, version, names
 		if err != nil {
 			return nil, err
 		}
-		if err := r.Client.List(ctx, list, client.MatchingFields{ConcernsIndex: key}, noCopy); err != nil {
+		if err := r.Optional.List(ctx, list, client.MatchingFields{ConcernsIndex: key}, noCopy); err != nil {
 			return nil, fmt.Errorf("list %s: %w", k.Name(), err)
 		}
 		if err := meta.EachListItem(list, func(o runtime.Object) error {

@@ -26,6 +26,9 @@ import (
 type Reader struct {
 	// Client answers from the cache.
 	Client client.Reader
+	// Optional answers from the cache of kinds that may be forbidden: those of
+	// the mesh's control plane, and those that tell who depends on a namespace.
+	Optional client.Reader
 	// Served says whether the API server serves a kind and the cache holds it.
 	Served func(schema.GroupVersionKind) bool
 	// ControlPlaneRead says whether the cache holds what tells of the mesh's
@@ -178,7 +181,11 @@ func ServiceAccountMetadata() *metav1.PartialObjectMetadata {
 }
 
 func (r *Reader) get(ctx context.Context, key types.NamespacedName, obj client.Object) (bool, error) {
-	err := r.Client.Get(ctx, key, obj, noCopy)
+	return r.getFrom(ctx, r.Client, key, obj)
+}
+
+func (*Reader) getFrom(ctx context.Context, c client.Reader, key types.NamespacedName, obj client.Object) (bool, error) {
+	err := c.Get(ctx, key, obj, noCopy)
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}

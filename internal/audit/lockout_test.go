@@ -126,6 +126,24 @@ var lockouts = []struct {
 		in.agent(facts.RoleScraper, "monitoring", "prometheus", true)
 		in.allow(account("monitoring", "prometheus"), v1alpha1.Operation{Ports: []int32{8080}})
 	}, "pass"},
+	{"LOCK-001", "a rule for other workloads", func(in *Input) {
+		in.monitor(true)
+		in.agent(facts.RoleScraper, "monitoring", "prometheus", true)
+		in.allow(account("monitoring", "prometheus"))
+		in.Posture.Authorization.Rules[0].Selector = map[string]string{"app": "web"}
+	}, authz},
+	{"LOCK-001", "a rule that denies", func(in *Input) {
+		in.monitor(true)
+		in.agent(facts.RoleScraper, "monitoring", "prometheus", true)
+		in.allow(account("monitoring", "prometheus"))
+		in.Posture.Authorization.Rules[0].Action = v1alpha1.RuleDeny
+	}, authz},
+	{"LOCK-001", "a rule that asks for a token", func(in *Input) {
+		in.monitor(true)
+		in.agent(facts.RoleScraper, "monitoring", "prometheus", true)
+		in.allow(account("monitoring", "prometheus"))
+		in.Posture.Authorization.Rules[0].JWT = &v1alpha1.JWTRequirement{Provider: "corp"}
+	}, authz},
 	{"LOCK-001", "a rule for another path", func(in *Input) {
 		in.monitor(true)
 		in.agent(facts.RoleScraper, "monitoring", "prometheus", true)

@@ -3,6 +3,8 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -23,10 +25,9 @@ func (r *NamespaceReconciler) announce(ctx context.Context, d decide.Decision, n
 	report.Profile(d.Profile.Namespace, next.Conditions, d.Paused)
 	for _, rec := range fresh {
 		var related runtime.Object
-		kind := ""
-		for _, c := range d.Changes {
+		kind, _, _ := strings.Cut(rec.Resource, "/")
+		for _, c := range slices.Concat(d.Changes, d.Shadows) {
 			if c.Resource() == rec.Resource {
-				kind = c.Key.Kind
 				if c.Live != nil {
 					related = c.Live.DeepCopyObject()
 					related.GetObjectKind().SetGroupVersionKind(c.Key.GroupVersionKind)
@@ -35,7 +36,11 @@ func (r *NamespaceReconciler) announce(ctx context.Context, d decide.Decision, n
 		}
 		report.Drift(kind, rec)
 		log.Info("Found drift", "resource", rec.Resource, "type", rec.Type, "actor", rec.Actor, "effect", rec.Effect, "resolution", rec.Resolution)
-		r.Events.Eventf(d.Profile, related, corev1.EventTypeWarning, "Drift"+string(rec.Resolution), "Compare", "%s", status.Describe(rec))
+		warning := corev1.EventTypeWarning
+		if rec.Type == v1alpha1.DriftShadowed && rec.Resolution == v1alpha1.ResolutionCorrected {
+			warning = corev1.EventTypeNormal
+		}
+		r.Events.Eventf(d.Profile, related, warning, "Drift"+string(rec.Resolution), "Compare", "%s", status.Describe(rec))
 	}
 	was := meta.FindStatusCondition(d.Profile.Status.Conditions, v1alpha1.ConditionReady)
 	is := meta.FindStatusCondition(next.Conditions, v1alpha1.ConditionReady)

@@ -57,6 +57,11 @@ type enqueue struct {
 	// moves is true where an update can change whom the object concerns: those
 	// that it did are told too, and many wait behind few.
 	moves bool
+	// wide are namespaces besides, on which the object acts from elsewhere;
+	// nil: none. An update concerns them only where acts says that what the
+	// object does has changed, both those of before and those of after.
+	wide func(client.Object) []string
+	acts func(before, after client.Object) bool
 }
 
 // many namespaces are a fan-out.
@@ -69,6 +74,16 @@ func (h enqueue) put(q queue, priority int, namespaces []string) {
 	add(q, priority, namespaces...)
 }
 
+// fanOut queues the namespaces on which an object acts from elsewhere, behind everything else.
+func (h enqueue) fanOut(q queue, objects ...client.Object) {
+	if h.wide == nil {
+		return
+	}
+	for _, o := range objects {
+		add(q, priorityFanOut, h.wide(o)...)
+	}
+}
+
 var _ handler.EventHandler = enqueue{}
 
 // Create implements handler.EventHandler.
@@ -78,6 +93,10 @@ func (h enqueue) Create(_ context.Context, e event.CreateEvent, q queue) {
 		priority = priorityFanOut
 	}
 	h.put(q, priority, h.namespaces(e.Object))
+	if !e.IsInInitialList {
+		// At the start every profile is reconciled anyway.
+		h.fanOut(q, e.Object)
+	}
 }
 
 // Update implements handler.EventHandler.
@@ -87,7 +106,12 @@ func (h enqueue) Update(_ context.Context, e event.UpdateEvent, q queue) {
 
 // Delete implements handler.EventHandler.
 func (h enqueue) Delete(_ context.Context, e event.DeleteEvent, q queue) {
-	h.put(q, h.priority, h.namespaces(e.Object))
+	h.gone(e.Object, q)
+}
+
+func (h enqueue) gone(o client.Object, q queue) {
+	h.put(q, h.priority, h.namespaces(o))
+	h.fanOut(q, o)
 }
 
 // Generic implements handler.EventHandler.
@@ -106,6 +130,9 @@ func (h enqueue) update(before, after client.Object, q queue) {
 			concerned = append(h.namespaces(before), concerned...)
 		}
 		h.put(q, h.priority, concerned)
+	}
+	if h.acts == nil || h.acts(before, after) {
+		h.fanOut(q, before, after)
 	}
 }
 
@@ -129,7 +156,7 @@ func (h enqueue) informerHandler(q queue) toolscache.ResourceEventHandler {
 				o = gone.Obj
 			}
 			if obj, ok := o.(client.Object); ok {
-				h.put(q, h.priority, h.namespaces(obj))
+				h.gone(obj, q)
 			}
 		},
 	}

@@ -63,37 +63,43 @@ type watchedKind struct {
 	versions []string
 	// concerns is an index of the kind; nil for none.
 	concerns func(client.Object) []string
-	indexed  bool
 	// optional is true for a kind that may be forbidden: the operator works without it.
 	optional bool
 	// stop ends the wait for the informer's first list; nil while there is no informer.
 	stop   context.CancelFunc
 	synced bool
+	// indexed is true once the informer has its indexes.
+	indexed bool
 	// done is closed when the wait for the first list is over.
 	done chan struct{}
 }
 
+// dependants marks, in the map of kinds, a kind as it is read for the
+// preflight: VirtualService is read for both purposes, in a cache each.
+const dependants = "/dependants"
+
 // NewMeshKinds returns a source that watches the mesh's kinds.
-func NewMeshKinds(c, optional cache.Cache, log logr.Logger, profiled func(context.Context) []string, handle func(mesh.Kind) enqueue, influences enqueue, control map[client.Object]enqueue, depends func(snapshot.DependantKind) enqueue) (*MeshKinds, error) {
+func NewMeshKinds(c, optional cache.Cache, log logr.Logger, profiled func(context.Context) []string, handle func(schema.GroupVersionKind) enqueue, control map[client.Object]enqueue, depends func(snapshot.DependantKind) enqueue) (*MeshKinds, error) {
 	m := &MeshKinds{cache: c, optional: optional, log: log, profiled: profiled, kinds: map[string]*watchedKind{}}
 	for o, e := range control {
 		m.control = append(m.control, &watchedKind{enqueue: e, optional: true, object: func() client.Object { return o }})
 	}
-	for _, k := range mesh.ManagedKinds() {
+	for _, k := range slices.Concat(mesh.ManagedKinds(), mesh.ReadKinds()) {
 		if !k.Custom {
 			continue
 		}
 		if _, ok := k.New().(client.Object); !ok {
 			return nil, fmt.Errorf("%s: not a client object", k.GVK)
 		}
-		m.kinds[k.CRD()] = &watchedKind{gvk: k.GVK, versions: []string{k.GVK.Version}, enqueue: handle(k), object: func() client.Object {
+		m.kinds[k.CRD()] = &watchedKind{gvk: k.GVK, versions: []string{k.GVK.Version}, enqueue: handle(k.GVK), object: func() client.Object {
 			o, _ := k.New().(client.Object)
 			return o
 		}}
 	}
-	m.kinds["envoyfilters."+mesh.EnvoyFilter.Group] = &watchedKind{
-		gvk: mesh.EnvoyFilter, versions: []string{mesh.EnvoyFilter.Version}, enqueue: influences,
-		object: func() client.Object { return snapshot.EnvoyFilterMetadata() },
+	for crd, gvk := range map[string]schema.GroupVersionKind{
+		"envoyfilters." + mesh.EnvoyFilter.Group: mesh.EnvoyFilter, "wasmplugins." + mesh.WasmPlugin.Group: mesh.WasmPlugin,
+	} {
+		m.kinds[crd] = &watchedKind{gvk: gvk, versions: []string{gvk.Version}, enqueue: handle(gvk), object: func() client.Object { return snapshot.Metadata(gvk) }}
 	}
 	for _, k := range snapshot.DependantKinds() {
 		w := &watchedKind{gvk: k.GroupKind.WithVersion(k.Versions[0]), versions: k.Versions, enqueue: depends(k), concerns: k.Concerns, optional: true}
@@ -101,7 +107,7 @@ func NewMeshKinds(c, optional cache.Cache, log logr.Logger, profiled func(contex
 		if k.CRD == "" {
 			m.always = append(m.always, w)
 		} else {
-			m.kinds[k.CRD] = w
+			m.kinds[k.CRD+dependants] = w
 		}
 	}
 	m.conversions = enqueue{priority: priorityFacts, namespaces: snapshot.CRDConcerns, changed: dependantChanged, moves: true}
@@ -114,7 +120,7 @@ func (m *MeshKinds) Dependant(kind schema.GroupKind) (version string, read facts
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, k := range append(slices.Collect(maps.Values(m.kinds)), m.always...) {
-		if k.gvk.GroupKind() != kind {
+		if !k.optional || k.gvk.GroupKind() != kind {
 			continue
 		}
 		switch {
@@ -133,7 +139,7 @@ func (m *MeshKinds) Served(gvk schema.GroupVersionKind) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, k := range m.kinds {
-		if k.gvk == gvk {
+		if k.gvk == gvk && !k.optional {
 			return k.synced
 		}
 	}
@@ -261,10 +267,14 @@ func (m *MeshKinds) observe(ctx context.Context, q queue, o any, gone bool) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	k, ok := m.kinds[crd.Name]
-	if !ok {
-		return
+	for _, name := range []string{crd.Name, crd.Name + dependants} {
+		if k, ok := m.kinds[name]; ok {
+			m.follow(ctx, q, k, crd, gone)
+		}
 	}
+}
+
+func (m *MeshKinds) follow(ctx context.Context, q queue, k *watchedKind, crd *apiextensionsv1.CustomResourceDefinition, gone bool) {
 	version := ""
 	if !gone {
 		version = servedVersion(crd, k.versions)
@@ -312,14 +322,11 @@ func (m *MeshKinds) holds(k *watchedKind) cache.Cache {
 }
 
 func (m *MeshKinds) add(ctx context.Context, q queue, k *watchedKind) error {
-	if k.concerns != nil && !k.indexed {
-		if err := m.holds(k).IndexField(ctx, k.object(), snapshot.ConcernsIndex, k.concerns); err != nil {
-			return err
-		}
-		k.indexed = true
-	}
 	informer, err := m.holds(k).GetInformer(ctx, k.object(), cache.BlockUntilSynced(false))
 	if err != nil {
+		return err
+	}
+	if err := m.index(ctx, k); err != nil {
 		return err
 	}
 	registration, err := informer.AddEventHandler(k.informerHandler(q))
@@ -345,6 +352,28 @@ func (m *MeshKinds) add(ctx context.Context, q queue, k *watchedKind) error {
 			add(q, priorityFanOut, m.profiled(ctx)...)
 		}
 	}()
+	return nil
+}
+
+// index gives a kind's informer the indexes that the reader looks things up by,
+// once: an informer takes none twice.
+func (m *MeshKinds) index(ctx context.Context, k *watchedKind) error {
+	if k.indexed {
+		return nil
+	}
+	indexes := snapshot.Indexes()
+	if k.concerns != nil {
+		indexes = []snapshot.Index{{Kind: k.gvk, Field: snapshot.ConcernsIndex, Keys: k.concerns}}
+	}
+	for _, i := range indexes {
+		if i.Kind != k.gvk || (k.optional && k.concerns == nil) {
+			continue
+		}
+		if err := m.holds(k).IndexField(ctx, k.object(), i.Field, i.Keys); err != nil {
+			return fmt.Errorf("index %s: %w", k.gvk.Kind, err)
+		}
+	}
+	k.indexed = true
 	return nil
 }
 

@@ -32,7 +32,8 @@ import (
 // +kubebuilder:rbac:groups=meshsecurity.io,resources=meshsecurityprofiles/finalizers,verbs=update
 // +kubebuilder:rbac:groups=security.istio.io,resources=peerauthentications;requestauthentications;authorizationpolicies,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups=networking.istio.io,resources=serviceentries;sidecars,verbs=get;list;watch;create;update;delete
-// +kubebuilder:rbac:groups=networking.istio.io,resources=envoyfilters,verbs=get;list;watch
+// +kubebuilder:rbac:groups=networking.istio.io,resources=destinationrules;virtualservices;envoyfilters,verbs=get;list;watch
+// +kubebuilder:rbac:groups=extensions.istio.io,resources=wasmplugins,verbs=get;list;watch
 // +kubebuilder:rbac:groups=telemetry.istio.io,resources=telemetries,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups="",resources=namespaces;pods;services;serviceaccounts,verbs=get;list;watch

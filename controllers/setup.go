@@ -15,6 +15,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -105,18 +106,12 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 		return nil, err
 	}
 	own := func(o client.Object) []string { return []string{o.GetNamespace()} }
-	// What happens to a policy in the mesh's root namespace concerns every profile.
-	rootToo := func(o client.Object) []string {
-		if o.GetNamespace() == cfg.MeshNamespace {
-			return profiles.all(ctx)
-		}
-		return own(o)
-	}
-	managed := func(k mesh.Kind) enqueue {
-		e := enqueue{priority: priorityDrift, namespaces: own}
-		switch k.GVK.Kind {
-		case "PeerAuthentication", "AuthorizationPolicy":
-			e.namespaces = rootToo
+	reader := &snapshot.Reader{Client: c, MeshNamespace: cfg.MeshNamespace, ClusterDomain: cfg.ClusterDomain, Network: cfg.Network}
+	acting := actingLookup{profiles: profiles, root: reader.Root}
+	handle := func(gvk schema.GroupVersionKind) enqueue {
+		e := enqueue{priority: priorityDrift, namespaces: own, wide: acting.of(gvk.Kind), acts: actsOtherwise}
+		if k, ok := mesh.ReadKindNamed(gvk.Kind); !ok || !k.Managed() {
+			e.priority, e.changed = priorityFacts, actsOtherwise
 		}
 		return e
 	}
@@ -124,8 +119,8 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	kinds, err := NewMeshKinds(mgr.GetCache(), optional, mgr.GetLogger().WithName("mesh"), profiles.all, managed,
-		enqueue{priority: priorityFacts, namespaces: rootToo},
+	reader.Optional, reader.Scheme = optional, mgr.GetScheme()
+	kinds, err := NewMeshKinds(mgr.GetCache(), optional, mgr.GetLogger().WithName("mesh"), profiles.all, handle,
 		map[client.Object]enqueue{
 			&corev1.ConfigMap{}:  {priority: priorityFanOut, namespaces: profiles.ofMeshConfig, changed: configChanged},
 			&appsv1.Deployment{}: {priority: priorityFanOut, namespaces: profiles.ofControlPlane, changed: deploymentChanged},
@@ -133,11 +128,9 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
+	reader.Served, reader.ControlPlaneRead, reader.Dependant = kinds.Served, kinds.ControlPlaneRead, kinds.Dependant
 	r := &NamespaceReconciler{
-		Reader: &snapshot.Reader{
-			Client: c, Optional: optional, Scheme: mgr.GetScheme(), Dependant: kinds.Dependant, Served: kinds.Served, ControlPlaneRead: kinds.ControlPlaneRead,
-			MeshNamespace: cfg.MeshNamespace, ClusterDomain: cfg.ClusterDomain, Network: cfg.Network,
-		},
+		Reader: reader,
 		Writer: apply.NewWriter(c),
 		Ledger: apply.NewLedger(),
 		Status: c.Status(),
@@ -165,7 +158,7 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 		WatchesMetadata(snapshot.ServiceAccountMetadata(), enqueue{namespaces: profiles.naming("serviceaccount"), changed: never})
 	for _, k := range mesh.ManagedKinds() {
 		if o, ok := k.New().(client.Object); ok && !k.Custom {
-			b = b.Watches(o, managed(k))
+			b = b.Watches(o, handle(k.GVK))
 		}
 	}
 	if err := b.WatchesRawSource(kinds).Complete(r); err != nil {

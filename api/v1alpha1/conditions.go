@@ -95,7 +95,8 @@ const (
 const (
 	// ReasonInSync: what is in the cluster is what was written.
 	ReasonInSync = "InSync"
-	// ReasonDriftDetected: somebody changed what is managed, and it is left so by drift.policy Report.
+	// ReasonDriftDetected: somebody changed what is managed, and it is left so by
+	// drift.policy Report; or somebody's own object overrides it.
 	ReasonDriftDetected = "DriftDetected"
 	// ReasonDriftNotCorrected: somebody changed what is managed, and correcting it failed.
 	ReasonDriftNotCorrected = "DriftNotCorrected"
@@ -116,7 +117,9 @@ const (
 	ReasonNotProgrammed = "NotProgrammed"
 	// ReasonBypassDetected: workloads are not in the mesh, or are excluded from it.
 	ReasonBypassDetected = "BypassDetected"
-	// ReasonForeignPolicies: policies of somebody else apply to the namespace's workloads and may change what is in force.
+	// ReasonShadowed: objects of somebody else let through what the profile does not.
+	ReasonShadowed = "Shadowed"
+	// ReasonForeignPolicies: objects of somebody else apply to the namespace's workloads, and what they change can't be told.
 	ReasonForeignPolicies = "ForeignPolicies"
 	// ReasonAssuranceNotMet: the declared assurance is not reached.
 	ReasonAssuranceNotMet = "AssuranceNotMet"

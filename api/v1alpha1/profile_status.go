@@ -52,7 +52,7 @@ const (
 	DriftModified DriftType = "Modified"
 	// DriftUnexpected: an object that claims to be managed and that nothing asks for.
 	DriftUnexpected DriftType = "Unexpected"
-	// DriftShadowed: a foreign object overrides a managed one.
+	// DriftShadowed: a foreign object changes what is in force. It is never corrected.
 	DriftShadowed DriftType = "Shadowed"
 )
 
@@ -349,7 +349,8 @@ type RuleStatus struct {
 
 // DriftRecord is a change that somebody else made to what is managed.
 type DriftRecord struct {
-	// resource is KIND/NAME of the object, in the profile's namespace.
+	// resource is KIND/NAME of the object in the profile's namespace, or
+	// KIND/NAMESPACE/NAME of a Shadowed one's in another.
 	// +required
 	// +kubebuilder:validation:MaxLength=320
 	Resource string `json:"resource"`
@@ -368,6 +369,11 @@ type DriftRecord struct {
 	// +kubebuilder:validation:MaxItems=8
 	Fields []FieldChange `json:"fields,omitempty"`
 
+	// message says what a Shadowed object opens, or shuts. Absent for the other types.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
+
 	// actor is the field manager that made the change, as managedFields tells;
 	// "unknown" where it tells nothing, as after a deletion: the API server's
 	// audit log has the user.
@@ -379,7 +385,9 @@ type DriftRecord struct {
 	// +required
 	DetectedAt metav1.Time `json:"detectedAt"`
 
-	// resolution says what became of it.
+	// resolution says what became of it: Corrected when it is no longer so, by
+	// the operator's doing or somebody else's; Reported while it is left as it
+	// is; Failed while correcting it fails; Blocked when admission refused it.
 	// +required
 	Resolution Resolution `json:"resolution"`
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/audit"
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
+	"github.com/meshsecurity/mesh-security-operator/internal/effective"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh/providers"
@@ -40,6 +41,9 @@ type Decision struct {
 	Digest string
 	// Changes are the differences between what is desired and what is there.
 	Changes []drift.Change
+	// Shadows are objects of others that change what is in force. Nothing is
+	// done about them.
+	Shadows []drift.Change
 	// Steps are what is to be written, in order.
 	Steps []plan.Step
 	// Findings of the audit, the worst first.
@@ -55,6 +59,8 @@ type Decision struct {
 	LetGo bool
 	// Retained is true where what was written for them is left in force.
 	Retained bool
+
+	judgement *judgement
 }
 
 // Make decides what to do in a namespace at the time now.
@@ -78,6 +84,7 @@ func Make(o facts.Observed, now time.Time) Decision {
 		d.Digest = drift.Digest(d.Result.Objects)
 		d.Desired, d.Unserved = served(d.Result.Objects, o.Facts.Mesh.MissingKinds)
 		d.compare(o, d.Digest == d.Profile.Status.AppliedDigest)
+		d.judge(o)
 	}
 	d.handOver(o)
 	return d
@@ -104,12 +111,19 @@ func (d *Decision) keep(o facts.Observed) {
 
 // compare finds what is not as desired, and plans to undo it.
 func (d *Decision) compare(o facts.Observed, intentUnchanged bool) {
-	d.Changes = drift.Compare(d.Desired, o.Live, drift.Options{IntentUnchanged: intentUnchanged, Known: known(o)})
+	d.Changes = drift.Compare(d.Desired, o.Live, drift.Options{IntentUnchanged: intentUnchanged, Known: known(o), Around: around(o)})
 	// An object that bears our label under a name that we never give is not ours to judge.
 	d.Changes = slices.DeleteFunc(d.Changes, func(c drift.Change) bool { return c.Type == drift.Unexpected && !c.Prunable() })
 	if !d.Paused {
 		d.Steps = plan.Make(slices.DeleteFunc(slices.Clone(d.Changes), d.Left))
 	}
+}
+
+// around is what is known of the mesh besides the namespace's own objects. The
+// root namespace's are not read.
+func around(o facts.Observed) *effective.World {
+	f := o.Facts
+	return &effective.World{Namespace: f.Namespace.Name, Mesh: f.Mesh, Pods: f.Pods, Services: f.Services, Partial: true}
 }
 
 // Left says whether a change is left as it is: somebody else's object, or

@@ -24,6 +24,9 @@ const (
 	// Conflict: somebody else's object has the name of a desired one. It is
 	// never taken over.
 	Conflict Type = "Conflict"
+	// Shadowed: somebody else's object changes what is in force. It is never
+	// changed or deleted.
+	Shadowed Type = "Shadowed"
 )
 
 // ActorUnknown is the actor where managedFields tell nothing.
@@ -33,6 +36,10 @@ const ActorUnknown = "unknown"
 type Change struct {
 	Type Type
 	Key  Key
+	// Namespace of the object where it is not the profile's.
+	Namespace string
+	// Message says what a shadowing object opens or shuts; empty for the others.
+	Message string
 	// Desired is nil where nothing asks for the object.
 	Desired mesh.Object
 	// Live is nil where the object is not there.
@@ -46,6 +53,10 @@ type Change struct {
 	At *time.Time
 	// Effect is what the live state does to the posture, next to the desired one.
 	Effect v1alpha1.Effect
+	// Alone is the effect if the object were the only one, for one that is there
+	// and is to be replaced: the order of steps can't count on what other
+	// objects will do once they are as desired.
+	Alone v1alpha1.Effect
 	// Drift is true when the cluster moved: this is to be recorded.
 	Drift bool
 	// OutOfSync is true when our intent moved and is not yet written. Both can
@@ -58,20 +69,27 @@ type Change struct {
 	Waiting bool
 }
 
-// Resource is KIND/NAME, cut to what status allows.
-func (c Change) Resource() string { return cut(c.Key.String(), 320) }
+// Resource is KIND/NAME, or KIND/NAMESPACE/NAME for an object of another
+// namespace, cut to what status allows.
+func (c Change) Resource() string {
+	if c.Namespace != "" {
+		return cut(c.Key.Kind+"/"+c.Namespace+"/"+c.Key.Name, 320)
+	}
+	return cut(c.Key.String(), 320)
+}
 
 // Record is the change as status keeps it: at most 8 fields. A conflict is
 // recorded as Missing: what is desired is not there.
 func (c Change) Record(at time.Time, r v1alpha1.Resolution) v1alpha1.DriftRecord {
 	types := map[Type]v1alpha1.DriftType{
 		Missing: v1alpha1.DriftMissing, Modified: v1alpha1.DriftModified,
-		Unexpected: v1alpha1.DriftUnexpected, Conflict: v1alpha1.DriftMissing,
+		Unexpected: v1alpha1.DriftUnexpected, Conflict: v1alpha1.DriftMissing, Shadowed: v1alpha1.DriftShadowed,
 	}
 	return v1alpha1.DriftRecord{
 		Resource: c.Resource(), Type: types[c.Type], Effect: c.Effect,
-		Fields: c.Fields[:min(len(c.Fields), v1alpha1.MaxDriftFields)],
-		Actor:  cut(c.Actor, 256), DetectedAt: metav1.NewTime(at), Resolution: r,
+		Fields:  c.Fields[:min(len(c.Fields), v1alpha1.MaxDriftFields)],
+		Message: cut(c.Message, v1alpha1.MaxMessageBytes),
+		Actor:   cut(c.Actor, 256), DetectedAt: metav1.NewTime(at), Resolution: r,
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/effective"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 )
 
@@ -22,6 +23,10 @@ type Options struct {
 	// Known says whether an object was ours when it was seen before, by its
 	// UID. It keeps an object ours whose every mark was stripped; nil knows none.
 	Known func(types.UID) bool
+	// Around is what is known of the mesh besides: its facts, and objects of
+	// others that take part in what is in force. nil knows nothing. Objects of
+	// the namespace that are not ours are added to it.
+	Around *effective.World
 }
 
 // Compare finds what is not as desired among the objects of one namespace.
@@ -44,6 +49,12 @@ func Compare(desired, live []mesh.Object, opts Options) []Change {
 		}
 	}
 	var changes []Change
+	e := &evidence{desired: desired, live: found, around: func() *effective.World { return surroundings(desired, live, opts) }}
+	for _, list := range [][]mesh.Object{live, desired} {
+		if len(list) > 0 {
+			e.namespace = list[0].GetNamespace()
+		}
+	}
 	wanted := make(map[Key]bool, len(desired))
 	for _, want := range desired {
 		key, ok := KeyOf(want)
@@ -51,13 +62,13 @@ func Compare(desired, live []mesh.Object, opts Options) []Change {
 			continue
 		}
 		wanted[key] = true
-		if c, differs := compare(key, want, found[key], desired, opts); differs {
+		if c, differs := compare(key, want, found[key], e, opts); differs {
 			changes = append(changes, c)
 		}
 	}
 	for key, have := range found {
 		if !wanted[key] && ours(have, opts) {
-			changes = append(changes, unexpected(key, have, desired, opts))
+			changes = append(changes, unexpected(key, have, e, opts))
 		}
 	}
 	slices.SortFunc(changes, func(a, b Change) int {
@@ -67,43 +78,45 @@ func Compare(desired, live []mesh.Object, opts Options) []Change {
 }
 
 // compare one desired object with what has its name, nil for nothing.
-func compare(key Key, want, have mesh.Object, desired []mesh.Object, opts Options) (Change, bool) {
+func compare(key Key, want, have mesh.Object, e *evidence, opts Options) (Change, bool) {
 	c := Change{Key: key, Desired: want, Live: have, Actor: ActorUnknown}
 	switch {
 	case have == nil:
-		c.Type, c.Effect = Missing, Effect(want, nil, desired)
+		c.Type, c.Effect = Missing, e.effect(key, nil)
 		c.Drift, c.OutOfSync = opts.IntentUnchanged, !opts.IntentUnchanged
 		return c, true
 	case !ours(have, opts):
 		if have.GetAnnotations()[v1alpha1.AnnotationAdopt] != "true" {
-			c.Type, c.Effect = Conflict, Effect(want, have, desired)
+			c.Type, c.Effect = Conflict, e.effect(key, have)
 			c.Actor, c.At = readManagers(have).latest()
 			return c, true
 		}
 		// Taking over is our doing, so it is never drift.
-		c.Type, c.Effect, c.Adopted, c.OutOfSync = Modified, Effect(want, have, desired), true, true
+		c.Type, c.Effect, c.Adopted, c.OutOfSync = Modified, e.effect(key, have), true, true
+		c.Alone = Effect(want, have, nil, nil)
 		c.Fields = differences(want, have, readManagers(have)).fields
 		nameDefaults(c.Fields, want)
 		return c, true
 	}
 
 	if equal(want, have) && !mayHide(have) {
-		return c.deleting(desired)
+		return c.deleting(e)
 	}
-	return c.modified(desired, opts)
+	return c.modified(e, opts)
 }
 
 // modified is an object of ours that the fast path does not find equal.
-func (c Change) modified(desired []mesh.Object, opts Options) (Change, bool) {
+func (c Change) modified(e *evidence, opts Options) (Change, bool) {
 	owners := readManagers(c.Live)
 	d := differences(c.Desired, c.Live, owners)
 	if len(d.fields) == 0 {
-		return c.deleting(desired)
+		return c.deleting(e)
 	}
-	c.Type, c.Fields, c.Effect = Modified, d.fields, Effect(c.Desired, c.Live, desired)
+	c.Type, c.Fields, c.Effect = Modified, d.fields, e.effect(c.Key, c.Live)
+	c.Alone = Effect(c.Desired, c.Live, nil, nil)
 	if d.hidden {
 		// Nobody here knows what the field does.
-		c.Effect = v1alpha1.EffectWeakens
+		c.Effect, c.Alone = v1alpha1.EffectWeakens, v1alpha1.EffectWeakens
 	}
 	owned := owners.owned(d.fields, c.Live)
 	c.Drift = opts.IntentUnchanged || len(owned) > 0
@@ -121,17 +134,17 @@ func (c Change) modified(desired []mesh.Object, opts Options) (Change, bool) {
 
 // deleting is an object that is as desired: no change, unless it is on its way
 // out. That is not drift yet: its disappearance will be, once.
-func (c Change) deleting(desired []mesh.Object) (Change, bool) {
+func (c Change) deleting(e *evidence) (Change, bool) {
 	if c.Live.GetDeletionTimestamp() == nil {
 		return Change{}, false
 	}
 	c.Type, c.Waiting, c.OutOfSync = Missing, true, true
-	c.Effect = Effect(c.Desired, nil, desired)
+	c.Effect = e.effect(c.Key, nil)
 	return c, true
 }
 
-func unexpected(key Key, have mesh.Object, desired []mesh.Object, opts Options) Change {
-	c := Change{Type: Unexpected, Key: key, Live: have, Effect: Effect(nil, have, desired)}
+func unexpected(key Key, have mesh.Object, e *evidence, opts Options) Change {
+	c := Change{Type: Unexpected, Key: key, Live: have, Effect: e.effect(key, have)}
 	c.Actor, c.At = readManagers(have).latest()
 	c.Waiting = have.GetDeletionTimestamp() != nil
 	c.Drift, c.OutOfSync = opts.IntentUnchanged && !c.Waiting, !opts.IntentUnchanged || c.Waiting
@@ -151,6 +164,27 @@ func ours(o mesh.Object, opts Options) bool {
 		}
 	}
 	return opts.Known != nil && o.GetUID() != "" && opts.Known(o.GetUID())
+}
+
+// surroundings are what is known besides what is desired; others' objects in the
+// namespace take part in what is in force.
+func surroundings(desired, live []mesh.Object, opts Options) *effective.World {
+	if opts.Around == nil {
+		return nil
+	}
+	wanted := make(map[Key]bool, len(desired))
+	for _, o := range desired {
+		key, _ := KeyOf(o)
+		wanted[key] = true
+	}
+	w := *opts.Around
+	w.Objects = slices.Clone(w.Objects)
+	for _, o := range live {
+		if key, ok := KeyOf(o); ok && !wanted[key] && !ours(o, opts) {
+			w.Objects = append(w.Objects, o)
+		}
+	}
+	return &w
 }
 
 // Controlled says whether a profile or a baseline is the controller of an object.

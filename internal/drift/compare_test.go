@@ -122,9 +122,9 @@ func rows() []row {
 			want:   Modified, fields: []v1alpha1.FieldChange{fc("/spec/mtls/mode", "STRICT", "UNSET")}, actor: "other", effect: weakens,
 		},
 		{
-			name: "port added", object: "msp-mtls", opts: ours,
+			name: "port added, which means nothing without a selector", object: "msp-mtls", opts: ours,
 			change: spec(`{mtls: {mode: STRICT}, portLevelMtls: {"8080": {mode: DISABLE}}}`, "kubectl-patch", `{"f:spec":{"f:portLevelMtls":{".":{},"f:8080":{".":{},"f:mode":{}}}}}`),
-			want:   Modified, fields: []v1alpha1.FieldChange{fc("/spec/portLevelMtls", "", `{"8080":{"mode":"DISABLE"}}`)}, actor: "kubectl-patch", effect: weakens,
+			want:   Modified, fields: []v1alpha1.FieldChange{fc("/spec/portLevelMtls", "", `{"8080":{"mode":"DISABLE"}}`)}, actor: "kubectl-patch", effect: neutral,
 		},
 		{
 			name: "selector that matches nothing", object: "msp-mtls", opts: ours,

@@ -13,6 +13,6 @@
 //
 // It is pure: it must never read the cluster, write, log or look at the clock.
 //
-// Effect is the seam at which a model of what the mesh really enforces will
-// take over. Foreign objects that override ours (Shadowed) are not found here.
+// Effect asks internal/effective what passes with a change and what without.
+// Foreign objects that override ours (Shadowed) are not found here.
 package drift

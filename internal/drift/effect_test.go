@@ -3,7 +3,10 @@ package drift
 import (
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/effective"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 )
 
@@ -134,7 +137,8 @@ func TestEffect(t *testing.T) {
 		{"policy gone", np, netpol, gone, nil, weakens},
 		{"policy gone, all is closed behind it", np, netpol, gone, []string{"msp-net"}, tightens},
 		{"policy gone, not closed in its direction", np, `{podSelector: {}, policyTypes: [Ingress]}`, gone, []string{"msp-net"}, weakens},
-		{"policy that lets through added", np, gone, netpol, nil, weakens},
+		{"policy that lets through added, all is open without it", np, gone, netpol, nil, tightens},
+		{"policy that lets through added, all is closed without it", np, gone, netpol, []string{"msp-net"}, weakens},
 		{"policy that denies added", np, gone, `{podSelector: {}, policyTypes: [Egress]}`, nil, tightens},
 
 		{"not logged", te, logs, `{accessLogging: [{providers: [{name: envoy}], filter: {expression: x}, disabled: true}]}`, nil, weakens},
@@ -156,7 +160,7 @@ func TestEffect(t *testing.T) {
 			for _, name := range r.behind {
 				set = append(set, desired(t, name))
 			}
-			if got := Effect(want, have, set); got != r.effect {
+			if got := Effect(want, have, set, nil); got != r.effect {
 				t.Errorf("got %s, want %s", got, r.effect)
 			}
 		})
@@ -170,21 +174,32 @@ func TestEffectOfDryRun(t *testing.T) {
 	for _, r := range []struct {
 		name       string
 		want, have mesh.Object
+		around     *effective.World
 		effect     v1alpha1.Effect
 	}{
-		{"no longer enforced", enforced, shadow, weakens},
-		{"enforced", shadow, enforced, tightens},
-		{"something else enforced", shadow, respec(t, enforced, `{rules: [{}]}`), weakens},
-		{"another shadow", shadow, other, neutral},
-		{"shadow gone", shadow, nil, neutral},
-		{"shadow added", nil, shadow, neutral},
+		{"no longer enforced", enforced, shadow, nil, weakens},
+		{"enforced, nothing else is", shadow, enforced, &effective.World{}, tightens},
+		{"enforced, the root namespace may deny by default", shadow, enforced, nil, weakens},
+		{"everything allowed, nothing was denied", shadow, respec(t, enforced, `{rules: [{}]}`), &effective.World{}, neutral},
+		{"everything allowed, the root namespace may deny by default", shadow, respec(t, enforced, `{rules: [{}]}`), nil, weakens},
+		{"another shadow", shadow, other, nil, neutral},
+		{"shadow gone", shadow, nil, nil, neutral},
+		{"shadow added", nil, shadow, nil, neutral},
+		{"a value that can't be read enforces", enforced, annotated(t, enforced, "istio.io/dry-run", "yes"), nil, neutral},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			if got := Effect(r.want, r.have, nil); got != r.effect {
+			if got := Effect(r.want, r.have, nil, r.around); got != r.effect {
 				t.Errorf("got %s, want %s", got, r.effect)
 			}
 		})
 	}
+}
+
+func annotated(t *testing.T, o mesh.Object, key, value string) mesh.Object {
+	t.Helper()
+	out := written(t, o)
+	annotate(out, key, value)
+	return out
 }
 
 // An object of another revision is as good as gone.
@@ -192,10 +207,64 @@ func TestEffectOfRevision(t *testing.T) {
 	want := desired(t, "msp-allow")
 	have := desired(t, "msp-allow")
 	label(have, "istio.io/rev", "other")
-	if got := Effect(want, have, []mesh.Object{desired(t, "msp-default-deny")}); got != tightens {
+	if got := Effect(want, have, []mesh.Object{desired(t, "msp-default-deny")}, nil); got != tightens {
 		t.Errorf("got %s: the callers of the rule are shut out", got)
 	}
-	if got := Effect(want, have, nil); got != weakens {
+	if got := Effect(want, have, nil, nil); got != weakens {
 		t.Errorf("got %s", got)
+	}
+}
+
+// What stands beside an object decides what its change does.
+func TestEffectByWhatIsAround(t *testing.T) {
+	ap := func(name, spec string) mesh.Object { return object(t, "AuthorizationPolicy", name, spec) }
+	foreign := func(kind, spec string) *effective.World {
+		o := object(t, kind, "theirs", spec)
+		strip(o)
+		o.SetCreationTimestamp(metav1.Unix(1_000_000_000, 0))
+		return &effective.World{Objects: []mesh.Object{o}}
+	}
+	const shop, both = `{rules: [{from: [{source: {namespaces: [shop]}}]}]}`, `{rules: [{from: [{source: {namespaces: [shop, batch]}}]}]}`
+	deny := ap("msp-default-deny", `{}`)
+	mtls := object(t, "PeerAuthentication", "msp-mtls", `{mtls: {mode: STRICT}}`)
+	permissive := written(t, object(t, "PeerAuthentication", "msp-mtls", `{mtls: {mode: PERMISSIVE}}`))
+	for _, r := range []struct {
+		name       string
+		want, have mesh.Object
+		behind     []mesh.Object
+		around     *effective.World
+		effect     v1alpha1.Effect
+	}{
+		{"a caller added that another rule lets in", ap("msp-a", shop), ap("msp-a", both), []mesh.Object{deny, ap("msp-b", both)}, nil, neutral},
+		{"a caller added that nobody lets in", ap("msp-a", shop), ap("msp-a", both), []mesh.Object{deny}, nil, weakens},
+		{"a rule gone that another covers", ap("msp-a", shop), nil, []mesh.Object{deny, ap("msp-b", both)}, nil, neutral},
+		{"a rule gone whose callers somebody else lets in", ap("msp-a", shop), nil, []mesh.Object{deny}, foreign("AuthorizationPolicy", both), neutral},
+		{"the only rule gone", ap("msp-a", shop), nil, nil, &effective.World{}, weakens},
+		{"default-deny gone, a rule keeps it", deny, nil, []mesh.Object{ap("msp-a", shop)}, &effective.World{}, neutral},
+		{"strict mode weakened that somebody else's older one had put out of force", mtls, permissive, nil, foreign("PeerAuthentication", `{mtls: {mode: DISABLE}}`), neutral},
+		{"strict mode gone, whatever somebody else has", mtls, nil, nil, foreign("PeerAuthentication", `{mtls: {mode: PERMISSIVE}}`), weakens},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			if got := Effect(r.want, r.have, r.behind, r.around); got != r.effect {
+				t.Errorf("got %s, want %s", got, r.effect)
+			}
+		})
+	}
+}
+
+// Somebody else's objects among the live ones take part in the evidence.
+func TestCompareCountsOnForeignObjects(t *testing.T) {
+	deny, allow := desired(t, "msp-default-deny"), object(t, "AuthorizationPolicy", "msp-a", `{rules: [{from: [{source: {namespaces: [shop]}}]}]}`)
+	theirs := object(t, "AuthorizationPolicy", "theirs", `{rules: [{from: [{source: {namespaces: [shop]}}]}]}`)
+	strip(theirs)
+	want := []mesh.Object{deny, allow}
+	for effect, live := range map[v1alpha1.Effect][]mesh.Object{
+		tightens: {written(t, deny)},
+		neutral:  {written(t, deny), theirs},
+	} {
+		got := Compare(want, live, Options{IntentUnchanged: true, Around: &effective.World{}})
+		if len(got) != 1 || got[0].Effect != effect {
+			t.Errorf("want %s, got %+v", effect, got)
+		}
 	}
 }

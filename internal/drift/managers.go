@@ -82,6 +82,10 @@ func (ms managers) latest() (string, *time.Time) {
 	return ms[0].name, timeOf(ms[0].at)
 }
 
+// LatestManager is the field manager, other than the operator, that last wrote
+// an object, and when; ActorUnknown where nothing tells.
+func LatestManager(o mesh.Object) (string, *time.Time) { return readManagers(o).latest() }
+
 // owned maps the path of each field that another manager owns to the latest
 // such manager.
 func (ms managers) owned(fields []v1alpha1.FieldChange, live mesh.Object) map[string]manager {

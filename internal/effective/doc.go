@@ -4,8 +4,14 @@
 // It is careful in one direction only: where it can't tell, the answer is
 // Unknown, never True. It must never read the cluster.
 //
-// This version judges each area of a namespace as a whole, and takes a foreign
-// policy that could change the outcome for a reason not to know. The model of
-// the mesh's precedence rules for a single workload, port and caller belongs
-// here too.
+// Evaluate judges each area of a namespace as a whole, and takes a foreign
+// policy that could change the outcome for a reason not to know.
+//
+// Model answers for a single workload, port and caller, by Istio's rules of
+// precedence for sidecars:
+//
+//	World ─ New ─ Model ─┬─ Pass, Admits, Leaves    what becomes of a call or a connection
+//	                     └─ Compare                 what passes in one of two worlds alone
+//
+// Each layer has its file; probes are what has to be tried to tell models apart.
 package effective

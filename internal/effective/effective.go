@@ -6,10 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	securityv1beta1 "istio.io/api/security/v1beta1"
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	securityv1 "istio.io/client-go/pkg/apis/security/v1"
-	netv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
@@ -34,6 +30,16 @@ type Input struct {
 	Assurance v1alpha1.EgressAssurance
 	// Settled is true when everything desired is in the cluster exactly so.
 	Settled bool
+	// InForce is what sets what the mesh does, with what is in the cluster and
+	// whoever made it, apart from what is desired alone.
+	InForce Comparison
+	// After is the model of what is in the cluster; nil where nothing was compared.
+	After *Model
+	// Foreign says which objects are not the operator's; nil: none.
+	Foreign func(Ref) bool
+	// Loosened are areas in which something weakens the posture that the
+	// comparison does not show.
+	Loosened []v1alpha1.Area
 }
 
 // Areas lists the areas that are judged, in the order of their conditions.
@@ -65,8 +71,10 @@ var checks = []check{
 	noWorkloads,
 	// Workloads are outside of the mesh.
 	bypassed,
+	// Somebody else's objects open something.
+	shadowed,
 	// Somebody else's objects may change the outcome.
-	foreign,
+	unclear,
 }
 
 // Evaluate draws the evidence for one area.
@@ -128,12 +136,23 @@ func nothingToHold(in Input, area v1alpha1.Area) *Evidence {
 	return &Evidence{metav1.ConditionTrue, v1alpha1.ReasonEnforced, "nothing is declared that would have to be denied"}
 }
 
-func notSettled(in Input, _ v1alpha1.Area) *Evidence {
+// notSettled speaks only where what differs in the cluster opens something, or may.
+func notSettled(in Input, area v1alpha1.Area) *Evidence {
 	if in.Settled {
+		return nil
+	}
+	opens := slices.ContainsFunc(in.InForce.Opened(area), func(d Difference) bool { return !in.shadowed(d) })
+	unclear := slices.ContainsFunc(in.InForce.Unclear(area), func(r Ref) bool { return !in.foreign(r) })
+	if in.After != nil && !opens && !unclear && !in.InForce.Partial && !slices.Contains(in.Loosened, area) {
 		return nil
 	}
 	return no(v1alpha1.ReasonNotProgrammed, "what would enforce it is not in the cluster as it should be; see Programmed and InSync")
 }
+
+func (in Input) foreign(r Ref) bool { return in.Foreign != nil && in.Foreign(r) }
+
+// shadowed says whether somebody else's object makes a difference.
+func (in Input) shadowed(d Difference) bool { return slices.ContainsFunc(d.By, in.foreign) }
 
 func meshNotObserved(in Input, _ v1alpha1.Area) *Evidence {
 	if in.Observed.Facts.Mesh.Observed {
@@ -201,55 +220,42 @@ func bypassed(in Input, _ v1alpha1.Area) *Evidence {
 	return nil
 }
 
-func foreign(in Input, area v1alpha1.Area) *Evidence {
-	var names []string
-	for _, o := range in.Observed.Live {
-		if what, ok := touches(o, area); ok && !managed(o) {
-			names = append(names, what)
+// shadowed: objects of others open something.
+func shadowed(in Input, area v1alpha1.Area) *Evidence {
+	var opens []Difference
+	var by []Ref
+	for _, d := range in.InForce.Opened(area) {
+		if in.shadowed(d) {
+			opens = append(opens, d)
+			by = append(by, slices.DeleteFunc(slices.Clone(d.By), func(r Ref) bool { return !in.foreign(r) })...)
 		}
+	}
+	if len(opens) == 0 {
+		return nil
+	}
+	return no(v1alpha1.ReasonShadowed, "objects of others open what is declared shut: by %s, %s; see InSync",
+		named(by, in.Posture.Namespace), Words(in.After, opens, true))
+}
+
+// unclear: objects of others of which nobody here can tell what they do.
+func unclear(in Input, area v1alpha1.Area) *Evidence {
+	var names []string
+	if refs := in.InForce.Unclear(area); len(refs) > 0 {
+		names = append(names, named(refs, in.Posture.Namespace))
 	}
 	for _, i := range in.Observed.Influences {
 		if slices.Contains(i.Areas, area) {
-			names = append(names, fmt.Sprintf("%s %s/%s", i.Kind, i.Namespace, i.Name))
+			names = append(names, named([]Ref{{i.Kind, i.Namespace, i.Name}}, in.Posture.Namespace))
 		}
 	}
-	if len(names) == 0 {
-		return nil
+	switch {
+	case len(names) > 0:
+		return unknown(v1alpha1.ReasonForeignPolicies,
+			"objects of others can change what is in force, and this version does not work out how: %s; remove them, or express them in the profile", mesh.Some(names))
+	case in.InForce.Partial:
+		return unknown(v1alpha1.ReasonForeignPolicies, "there are more objects of others, or larger ones, than this version works out the effect of; merge or remove some of them")
 	}
-	return unknown(v1alpha1.ReasonForeignPolicies,
-		"objects of others can change what is in force, and this version does not work out how: %s; remove them, or express them in the profile", mesh.Some(names))
-}
-
-func managed(o facts.Object) bool {
-	return strings.HasPrefix(o.GetName(), mesh.NamePrefix) && o.GetLabels()[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByValue
-}
-
-// touches names the object when it can loosen the area.
-func touches(o facts.Object, area v1alpha1.Area) (string, bool) {
-	var kind string
-	var at v1alpha1.Area
-	switch o := o.(type) {
-	case *securityv1.PeerAuthentication:
-		kind, at = "PeerAuthentication", v1alpha1.AreaMutualTLS
-	case *securityv1.AuthorizationPolicy:
-		// A policy that denies, or that allows nothing, only tightens.
-		if o.Spec.GetAction() != securityv1beta1.AuthorizationPolicy_ALLOW || len(o.Spec.GetRules()) == 0 {
-			return "", false
-		}
-		kind, at = "AuthorizationPolicy", v1alpha1.AreaAuthorization
-	case *networkingv1.Sidecar:
-		kind, at = "Sidecar", v1alpha1.AreaEgress
-	case *networkingv1.ServiceEntry:
-		kind, at = "ServiceEntry", v1alpha1.AreaEgress
-	case *netv1.NetworkPolicy:
-		if !slices.Contains(o.Spec.PolicyTypes, netv1.PolicyTypeEgress) || len(o.Spec.Egress) == 0 {
-			return "", false
-		}
-		kind, at = "NetworkPolicy", v1alpha1.AreaEgress
-	default:
-		return "", false
-	}
-	return kind + "/" + o.GetName(), at == area
+	return nil
 }
 
 func enforcedMessage(in Input, area v1alpha1.Area) string {

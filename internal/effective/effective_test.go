@@ -5,9 +5,7 @@ import (
 	"testing"
 
 	securityapi "istio.io/api/security/v1beta1"
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
-	netv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
@@ -32,6 +30,19 @@ func held() Input {
 		Assurance: v1alpha1.AssuranceNetwork,
 		Settled:   true,
 	}
+}
+
+// add puts objects of somebody else beside a strict mutual TLS and a default-deny.
+func add(i *Input, objects ...facts.Object) {
+	w := World{Namespace: "pay", Mesh: i.Observed.Facts.Mesh, Pods: i.Observed.Facts.Pods, Objects: []facts.Object{
+		&securityv1.PeerAuthentication{ObjectMeta: meta("z"), Spec: securityapi.PeerAuthentication{Mtls: &securityapi.PeerAuthentication_MutualTLS{Mode: securityapi.PeerAuthentication_MutualTLS_STRICT}}},
+		&securityv1.AuthorizationPolicy{ObjectMeta: meta("z")},
+	}}
+	before := New(w)
+	w.Objects = append(w.Objects, objects...)
+	i.After = New(w)
+	i.InForce = Compare(before, i.After)
+	i.Foreign = func(r Ref) bool { return r.Name != "z" }
 }
 
 func meta(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: "pay", Name: name} }
@@ -71,28 +82,40 @@ func TestEvaluate(t *testing.T) {
 			i.Posture.Authorization = &posture.Authorization{Default: v1alpha1.DefaultAllow, Rules: []posture.Rule{{Action: v1alpha1.RuleDeny}}}
 			i.Settled = false
 		}, "False/NotProgrammed", []v1alpha1.Area{authz}, ""},
-		"a foreign PeerAuthentication": {func(i *Input) {
-			i.Observed.Live = []facts.Object{&securityv1.PeerAuthentication{ObjectMeta: meta("x")}}
-		}, "Unknown/ForeignPolicies", []v1alpha1.Area{mtls}, "PeerAuthentication/x"},
+		"a foreign PeerAuthentication that opens": {func(i *Input) {
+			add(i, &securityv1.PeerAuthentication{ObjectMeta: meta("x"), Spec: securityapi.PeerAuthentication{Mtls: &securityapi.PeerAuthentication_MutualTLS{Mode: securityapi.PeerAuthentication_MutualTLS_PERMISSIVE}}})
+		}, "False/Shadowed", []v1alpha1.Area{mtls}, "PeerAuthentication/x"},
+		"of one area, the others hold": {func(i *Input) {
+			add(i, &securityv1.PeerAuthentication{ObjectMeta: meta("x"), Spec: securityapi.PeerAuthentication{Mtls: &securityapi.PeerAuthentication_MutualTLS{Mode: securityapi.PeerAuthentication_MutualTLS_PERMISSIVE}}})
+		}, "True/Enforced", []v1alpha1.Area{authz, egress}, ""},
 		"a foreign policy that denies": {func(i *Input) {
-			i.Observed.Live = []facts.Object{
-				&securityv1.AuthorizationPolicy{ObjectMeta: meta("x"), Spec: securityapi.AuthorizationPolicy{Action: securityapi.AuthorizationPolicy_DENY, Rules: []*securityapi.Rule{{}}}},
-				&securityv1.AuthorizationPolicy{ObjectMeta: meta("y")},
-			}
+			add(i, &securityv1.AuthorizationPolicy{ObjectMeta: meta("x"), Spec: securityapi.AuthorizationPolicy{Action: securityapi.AuthorizationPolicy_DENY, Rules: []*securityapi.Rule{{}}}},
+				&securityv1.AuthorizationPolicy{ObjectMeta: meta("y")})
 		}, "True/Enforced", all, ""},
 		"a foreign policy that allows": {func(i *Input) {
-			i.Observed.Live = []facts.Object{&securityv1.AuthorizationPolicy{ObjectMeta: meta("x"), Spec: securityapi.AuthorizationPolicy{Rules: []*securityapi.Rule{{}}}}}
-		}, "Unknown/ForeignPolicies", []v1alpha1.Area{authz}, ""},
-		"a foreign object that pretends to be ours by its name": {func(i *Input) {
-			i.Observed.Live = []facts.Object{&networkingv1.Sidecar{ObjectMeta: meta("msp-other")}}
-		}, "Unknown/ForeignPolicies", []v1alpha1.Area{egress}, "Sidecar/msp-other"},
-		"a network policy that opens egress": {func(i *Input) {
-			i.Observed.Live = []facts.Object{&netv1.NetworkPolicy{ObjectMeta: meta("x"), Spec: netv1.NetworkPolicySpec{
-				PolicyTypes: []netv1.PolicyType{netv1.PolicyTypeEgress}, Egress: []netv1.NetworkPolicyEgressRule{{}}}}}
-		}, "Unknown/ForeignPolicies", []v1alpha1.Area{egress}, ""},
+			add(i, &securityv1.AuthorizationPolicy{ObjectMeta: meta("x"), Spec: securityapi.AuthorizationPolicy{Rules: []*securityapi.Rule{{}}}})
+		}, "False/Shadowed", []v1alpha1.Area{authz}, "AuthorizationPolicy/x"},
+		"ours, changed and left so, opens one area": {func(i *Input) {
+			add(i, &securityv1.AuthorizationPolicy{ObjectMeta: meta("x"), Spec: securityapi.AuthorizationPolicy{Rules: []*securityapi.Rule{{}}}})
+			i.Settled, i.Foreign = false, nil
+		}, "False/NotProgrammed", []v1alpha1.Area{authz}, "InSync"},
+		"ours, changed and left so, leaves the others": {func(i *Input) {
+			add(i, &securityv1.AuthorizationPolicy{ObjectMeta: meta("x"), Spec: securityapi.AuthorizationPolicy{Rules: []*securityapi.Rule{{}}}})
+			i.Settled, i.Foreign = false, nil
+		}, "True/Enforced", []v1alpha1.Area{mtls, egress}, ""},
+		"ours, changed in a way that the model does not know": {func(i *Input) {
+			i.Settled, i.After, i.Loosened = false, New(World{}), []v1alpha1.Area{authz}
+		}, "False/NotProgrammed", []v1alpha1.Area{authz}, ""},
+		"a foreign object that the model can't judge": {func(i *Input) {
+			i.InForce.Unknown = []Ref{{"Sidecar", "pay", "x"}}
+		}, "Unknown/ForeignPolicies", []v1alpha1.Area{egress}, "Sidecar/x"},
+		"a foreign object of a kind that nobody knows": {func(i *Input) {
+			i.InForce.Unknown = []Ref{{"Novelty", "istio-system", "x"}}
+		}, "Unknown/ForeignPolicies", all, "Novelty/istio-system/x"},
+		"more than was tried": {func(i *Input) { i.InForce.Partial = true }, "Unknown/ForeignPolicies", all, "more objects"},
 		"an EnvoyFilter": {func(i *Input) {
 			i.Observed.Influences = []facts.Influence{{Kind: "EnvoyFilter", Namespace: "istio-system", Name: "f", Areas: all}}
-		}, "Unknown/ForeignPolicies", all, "EnvoyFilter istio-system/f"},
+		}, "Unknown/ForeignPolicies", all, "EnvoyFilter/istio-system/f"},
 	} {
 		for _, area := range c.in {
 			t.Run(name+"/"+string(area), func(t *testing.T) {

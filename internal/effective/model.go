@@ -20,6 +20,10 @@ type World struct {
 	// Pods of the namespace, and the services that are known.
 	Pods     []facts.Pod
 	Services map[types.NamespacedName]facts.Service
+	// Partial is true where nobody looked at the mesh's root namespace, or at
+	// its configuration: what only these could decide is then Unknown. Otherwise
+	// an object that is not among Objects does not exist.
+	Partial bool
 }
 
 // Ref names an object.
@@ -34,13 +38,24 @@ type Caller struct {
 	TrustDomain, Namespace, ServiceAccount string
 	// Address is the caller's IP address.
 	Address string
+	// Pod is what the network sees of the caller, where it is in the cluster.
+	Pod Pod
 }
 
-// Token is a JSON web token that was validated.
+// Pod is what NetworkPolicy sees of the other end of a connection: nothing
+// where that is not a pod.
+type Pod struct {
+	Namespace string
+	// Labels of the pod, and of its namespace besides its name.
+	Labels, NamespaceLabels Labels
+}
+
+// Token is a JSON web token that a request carries. Keys name the keys that
+// signed it, as a JWTRule does: jwksUri, else jwks, else the issuer's own.
 type Token struct {
-	Issuer, Subject string
-	Audiences       []string
-	Claims          map[string][]string
+	Issuer, Subject, Keys string
+	Audiences             []string
+	Claims                map[string][]string
 }
 
 // Call is a request into the namespace.
@@ -52,6 +67,11 @@ type Call struct {
 	HTTP               bool
 	Method, Path, Host string
 	Token              *Token
+	// Attributes are what conditions ask for besides, by their key, like
+	// request.headers[x-team].
+	Attributes map[string]string
+	// Protocol is TCP where it is empty; only the network knows any other.
+	Protocol string
 }
 
 // Exit is a connection out of the namespace.
@@ -62,6 +82,15 @@ type Exit struct {
 	Host    string
 	Address string
 	Port    int32
+	// Protocol is TCP where it is empty; only the network knows any other.
+	Protocol string
+	// Pod is what the network sees of the other end, where it is in the cluster.
+	Pod Pod
+	// Namespace in which the connection starts, where it is not the world's:
+	// there, what counts is whether this world's objects make Host known.
+	Namespace string
+	// Presents is the name in the far end's certificate, where it is not Host.
+	Presents string
 	// Direct is true for a connection around the proxy, which only the network can stop.
 	Direct bool
 }
@@ -72,7 +101,8 @@ type Layer string
 
 // The layers.
 const (
-	// Transport: a call in plaintext is accepted (PeerAuthentication).
+	// Transport: a call is accepted in plaintext (PeerAuthentication). One of a
+	// caller with an identity comes in plaintext where mutual TLS is turned off.
 	Transport Layer = "Transport"
 	// Authorization: a call is allowed, its transport aside (AuthorizationPolicy, RequestAuthentication).
 	Authorization Layer = "Authorization"
@@ -95,6 +125,8 @@ func (l Layer) Area() v1alpha1.Area {
 		return v1alpha1.AreaMutualTLS
 	case ProxyOut, NetworkOut:
 		return v1alpha1.AreaEgress
+	case Unlogged:
+		return v1alpha1.AreaLogging
 	}
 	return v1alpha1.AreaAuthorization
 }
@@ -135,4 +167,6 @@ type Comparison struct {
 	// Unknown are objects, in one of the worlds and not the same in the other,
 	// of which the model can't tell what they do.
 	Unknown []Ref
+	// Partial is true where there was more to try than was tried.
+	Partial bool
 }

@@ -54,6 +54,12 @@ type Mesh struct {
 	// ForeignTrust is true when the mesh accepts identities of trust domains
 	// besides its own: aliases or additional certificate authorities.
 	ForeignTrust bool
+	// RegistryOnly says whether proxies let out only what is registered, where no
+	// Sidecar says so, by the mesh configuration.
+	RegistryOnly Tristate
+	// AutoMutualTLS says whether proxies use mutual TLS towards workloads of the
+	// mesh where no DestinationRule says so, by the mesh configuration.
+	AutoMutualTLS Tristate
 	// AccessLogProviders are the mesh's default access log providers.
 	AccessLogProviders []string
 	// ProviderHosts are NAMESPACE/HOST of services that proxies call for

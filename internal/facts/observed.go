@@ -34,8 +34,12 @@ type Observed struct {
 	Fights []Fight
 	// Live are the objects of managed kinds in the namespace, whoever they belong to.
 	Live []Object
-	// Influences are objects that can change what is in force here and that are
-	// not of a managed kind, or not in this namespace.
+	// Others are objects besides these that take part in what is in force here:
+	// of kinds that the operator does not write, of the mesh's root namespace,
+	// and what other namespaces export to this one. Sorted by kind, namespace and name.
+	Others []Object
+	// Influences are objects that can change what is in force here in ways that
+	// can't be worked out.
 	Influences []Influence
 }
 

@@ -241,7 +241,12 @@ func clusterOf(t testing.TB, objects []client.Object, o operator) cluster {
 		versions[k.GroupKind] = k.Versions[0]
 		b = b.WithIndex(k.New(k.Versions[0]), snapshot.ConcernsIndex, k.Concerns)
 	}
-	c := b.Build()
+	for _, i := range snapshot.Indexes() {
+		if k, ok := mesh.ReadKindNamed(i.Kind.Kind); ok {
+			b = b.WithIndex(k.New().(client.Object), i.Field, i.Keys)
+		}
+	}
+	c := b.WithReturnManagedFields().Build()
 	return cluster{t, c, &snapshot.Reader{
 		Scheme: scheme, Dependant: func(k schema.GroupKind) (string, facts.Tristate) {
 			if slices.Contains(o.Unread, k.String()) {

@@ -32,8 +32,12 @@ var (
 	telemetry  = schema.GroupVersion{Group: "telemetry.istio.io", Version: "v1"}
 )
 
-// EnvoyFilter is watched and never written: it can change anything that a proxy does.
-var EnvoyFilter = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1alpha3", Kind: "EnvoyFilter"}
+// EnvoyFilter and WasmPlugin are watched and never written, and known by name
+// alone: what they do to a proxy can't be told from them.
+var (
+	EnvoyFilter = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1alpha3", Kind: "EnvoyFilter"}
+	WasmPlugin  = schema.GroupVersionKind{Group: "extensions.istio.io", Version: "v1alpha1", Kind: "WasmPlugin"}
+)
 
 // managedKinds is made once: every comparison of an object asks for its kind.
 var managedKinds = []Kind{
@@ -44,6 +48,45 @@ var managedKinds = []Kind{
 	{networking.WithKind("Sidecar"), "sidecars", func() Object { return &networkingv1.Sidecar{} }, func() runtime.Object { return &networkingv1.SidecarList{} }, true},
 	{telemetry.WithKind("Telemetry"), "telemetries", func() Object { return &telemetryv1.Telemetry{} }, func() runtime.Object { return &telemetryv1.TelemetryList{} }, true},
 	{netv1.SchemeGroupVersion.WithKind("NetworkPolicy"), "networkpolicies", func() Object { return &netv1.NetworkPolicy{} }, func() runtime.Object { return &netv1.NetworkPolicyList{} }, false},
+}
+
+// readKinds are kinds that the operator reads and never writes: others change
+// with them what the mesh does here.
+var readKinds = []Kind{
+	{networking.WithKind("DestinationRule"), "destinationrules", func() Object { return &networkingv1.DestinationRule{} }, func() runtime.Object { return &networkingv1.DestinationRuleList{} }, true},
+	{networking.WithKind("VirtualService"), "virtualservices", func() Object { return &networkingv1.VirtualService{} }, func() runtime.Object { return &networkingv1.VirtualServiceList{} }, true},
+}
+
+// ReadKinds lists the kinds that the operator reads and never writes, in a fixed order.
+func ReadKinds() []Kind { return slices.Clone(readKinds) }
+
+// ReadKindOf returns the kind of any object that the operator reads whole,
+// managed or not, by its Go type.
+func ReadKindOf(o runtime.Object) (Kind, bool) {
+	switch o.(type) {
+	case *networkingv1.DestinationRule:
+		return readKinds[0], true
+	case *networkingv1.VirtualService:
+		return readKinds[1], true
+	}
+	return KindOf(o)
+}
+
+// ReadKindNamed is the same by the kind's name.
+func ReadKindNamed(name string) (Kind, bool) {
+	for _, kinds := range [][]Kind{managedKinds, readKinds} {
+		for _, k := range kinds {
+			if k.GVK.Kind == name {
+				return k, true
+			}
+		}
+	}
+	return Kind{}, false
+}
+
+// Managed says whether the operator writes the kind.
+func (k Kind) Managed() bool {
+	return slices.ContainsFunc(managedKinds, func(m Kind) bool { return m.GVK == k.GVK })
 }
 
 // ManagedKinds lists the kinds that the operator writes, in a fixed order.

@@ -222,7 +222,7 @@ func tightens(s Step) bool {
 	case leaves(s):
 		return false
 	case s.Verb == Replace:
-		return s.Change.Effect != v1alpha1.EffectTightens
+		return s.Change.Alone != v1alpha1.EffectTightens
 	case isPA:
 		// An exception is weaker than what it falls back to; whatever falls back
 		// to the mode of the mesh falls back to something unknown.

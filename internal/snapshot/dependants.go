@@ -281,7 +281,7 @@ func gatewaysOf(vs *networkingv1.VirtualService) []facts.GatewayReference {
 	return out
 }
 
-func destinations(vs *networkingv1.VirtualService) []*networkingapi.Destination {
+func destinationsOf(vs *networkingv1.VirtualService) []*networkingapi.Destination {
 	var out []*networkingapi.Destination
 	for _, r := range vs.Spec.GetHttp() {
 		for _, d := range r.GetRoute() {
@@ -307,7 +307,7 @@ func virtualServiceRoutes(vs *networkingv1.VirtualService, from facts.Source, na
 	if len(gateways) == 0 {
 		return nil
 	}
-	for _, d := range destinations(vs) {
+	for _, d := range destinationsOf(vs) {
 		service, ns := serviceOf(d.GetHost(), vs.Namespace)
 		if ns == namespace {
 			port := intstr.FromInt32(int32(d.GetPort().GetNumber())) //nolint:gosec // a port

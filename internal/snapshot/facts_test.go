@@ -111,6 +111,7 @@ extensionProviders:
 `, &m)
 	want := facts.Mesh{
 		RootNamespace: "mesh-root", TrustDomain: "prod.example.com", ClusterDomain: "cluster.local", ConfigRead: true, ForeignTrust: true,
+		RegistryOnly: facts.No, AutoMutualTLS: facts.Yes,
 		AccessLogProviders: []string{"otel"},
 		ProviderHosts:      []string{"security/authz.security.svc.cluster.local", "telemetry/collector.telemetry.svc.cluster.local"},
 	}
@@ -118,9 +119,15 @@ extensionProviders:
 		t.Error(diff)
 	}
 
+	var closed facts.Mesh
+	readMeshConfig("enableAutoMtls: false\noutboundTrafficPolicy: {mode: REGISTRY_ONLY}", &closed)
+	if closed.RegistryOnly != facts.Yes || closed.AutoMutualTLS != facts.No {
+		t.Errorf("%+v", closed)
+	}
+
 	broken := facts.Mesh{TrustDomain: "cluster.local"}
 	readMeshConfig("trustDomain: [", &broken)
-	if broken.ConfigRead || broken.TrustDomain != "cluster.local" {
+	if broken.ConfigRead || broken.RegistryOnly != facts.Unknown || broken.TrustDomain != "cluster.local" {
 		t.Errorf("what can't be read must stay unknown: %+v", broken)
 	}
 }

@@ -12,7 +12,6 @@ import (
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -118,7 +117,11 @@ type meshConfig struct {
 	DefaultProviders   struct {
 		AccessLogging []string `json:"accessLogging"`
 	} `json:"defaultProviders"`
-	ExtensionProviders []map[string]any `json:"extensionProviders"`
+	ExtensionProviders    []map[string]any `json:"extensionProviders"`
+	EnableAutoMTLS        *bool            `json:"enableAutoMtls"`
+	OutboundTrafficPolicy struct {
+		Mode string `json:"mode"`
+	} `json:"outboundTrafficPolicy"`
 }
 
 // readMeshConfig fills in what the mesh configuration says. One that can't be
@@ -132,6 +135,8 @@ func readMeshConfig(text string, m *facts.Mesh) {
 	m.RootNamespace = cmp.Or(c.RootNamespace, m.RootNamespace)
 	m.TrustDomain = cmp.Or(c.TrustDomain, m.TrustDomain)
 	m.ForeignTrust = len(c.TrustDomainAliases) > 0 || len(c.CACertificates) > 0
+	m.RegistryOnly = tristate(c.OutboundTrafficPolicy.Mode == "REGISTRY_ONLY")
+	m.AutoMutualTLS = tristate(c.EnableAutoMTLS == nil || *c.EnableAutoMTLS)
 	m.AccessLogProviders = c.DefaultProviders.AccessLogging
 	for _, p := range c.ExtensionProviders {
 		for _, settings := range p {
@@ -147,6 +152,13 @@ func readMeshConfig(text string, m *facts.Mesh) {
 	m.ProviderHosts = slices.DeleteFunc(m.ProviderHosts, func(h string) bool { return h == "" })
 	slices.Sort(m.ProviderHosts)
 	m.ProviderHosts = slices.Compact(m.ProviderHosts)
+}
+
+func tristate(b bool) facts.Tristate {
+	if b {
+		return facts.Yes
+	}
+	return facts.No
 }
 
 // providerHost writes a provider's service, [NAMESPACE/]HOST in the mesh
@@ -192,61 +204,4 @@ func (r *Reader) rootMutualTLS(ctx context.Context, m *facts.Mesh) error {
 		}
 	}
 	return nil
-}
-
-// influences lists objects of others, by name, that can change what is in force.
-func (r *Reader) influences(ctx context.Context, namespace, root string) ([]facts.Influence, error) {
-	var out []facts.Influence
-	if namespace != root {
-		kind, _ := mesh.KindOf(&securityv1.AuthorizationPolicy{})
-		if r.Served(kind.GVK) {
-			var list securityv1.AuthorizationPolicyList
-			if err := r.Client.List(ctx, &list, client.InNamespace(root), noCopy); err != nil {
-				return nil, fmt.Errorf("list mesh-wide AuthorizationPolicies: %w", err)
-			}
-			for _, p := range list.Items {
-				if p.Spec.GetAction() == securityv1beta1.AuthorizationPolicy_ALLOW && len(p.Spec.GetRules()) > 0 {
-					out = append(out, facts.Influence{Kind: kind.GVK.Kind, Namespace: root, Name: p.Name,
-						Areas: []v1alpha1.Area{v1alpha1.AreaAuthorization}, What: "allows calls in every namespace"})
-				}
-			}
-		}
-	}
-	if !r.Served(mesh.EnvoyFilter) {
-		return out, nil
-	}
-	namespaces := []string{namespace}
-	if namespace != root {
-		namespaces = append(namespaces, root)
-	}
-	for _, ns := range namespaces {
-		list := EnvoyFilterMetadataList()
-		if err := r.Client.List(ctx, list, client.InNamespace(ns), noCopy); err != nil {
-			return nil, fmt.Errorf("list EnvoyFilters: %w", err)
-		}
-		for _, f := range list.Items {
-			out = append(out, facts.Influence{Kind: mesh.EnvoyFilter.Kind, Namespace: ns, Name: f.Name,
-				Areas: []v1alpha1.Area{v1alpha1.AreaMutualTLS, v1alpha1.AreaAuthorization, v1alpha1.AreaEgress},
-				What:  "can change anything that the proxies do"})
-		}
-	}
-	slices.SortFunc(out, func(a, b facts.Influence) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
-	return out, nil
-}
-
-// EnvoyFilterMetadata is the form in which EnvoyFilters are cached: that one
-// exists is what matters, since what it does can't be judged.
-func EnvoyFilterMetadata() *metav1.PartialObjectMetadata {
-	m := &metav1.PartialObjectMetadata{}
-	m.SetGroupVersionKind(mesh.EnvoyFilter)
-	return m
-}
-
-// EnvoyFilterMetadataList is a list of the same form.
-func EnvoyFilterMetadataList() *metav1.PartialObjectMetadataList {
-	m := &metav1.PartialObjectMetadataList{}
-	m.SetGroupVersionKind(mesh.EnvoyFilter.GroupVersion().WithKind(mesh.EnvoyFilter.Kind + "List"))
-	return m
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -46,6 +47,9 @@ type Reader struct {
 	ClusterDomain string
 	// Network is what the operator was told of the cluster's network.
 	Network facts.Network
+
+	// roots are the root namespaces of the meshes that were read.
+	roots sync.Map
 }
 
 // noCopy hands out the cache's own objects: everything read here is read only.
@@ -76,6 +80,8 @@ func (r *Reader) Read(ctx context.Context, namespace string) (facts.Observed, er
 	out.Facts.Mesh, err = r.mesh(ctx, &ns, out.Profiles[0].Spec.Mesh)
 	collect(err)
 	out.Facts.Dependants, err = r.dependants(ctx, namespace)
+	collect(err)
+	out.Others, err = r.others(ctx, namespace, out.Facts.Mesh.RootNamespace, out.Live)
 	collect(err)
 	out.Influences, err = r.influences(ctx, namespace, out.Facts.Mesh.RootNamespace)
 	collect(err)
@@ -201,7 +207,7 @@ func (r *Reader) live(ctx context.Context, namespace string) ([]facts.Object, er
 		if !r.Served(k.GVK) {
 			continue
 		}
-		items, err := r.list(ctx, k, namespace)
+		items, err := r.list(ctx, k, client.InNamespace(namespace))
 		if err != nil {
 			return nil, err
 		}
@@ -210,12 +216,12 @@ func (r *Reader) live(ctx context.Context, namespace string) ([]facts.Object, er
 	return out, nil
 }
 
-func (r *Reader) list(ctx context.Context, k mesh.Kind, namespace string) ([]facts.Object, error) {
+func (r *Reader) list(ctx context.Context, k mesh.Kind, opts ...client.ListOption) ([]facts.Object, error) {
 	list, ok := k.NewList().(client.ObjectList)
 	if !ok {
 		return nil, fmt.Errorf("%s: not a list type", k.GVK)
 	}
-	if err := r.Client.List(ctx, list, client.InNamespace(namespace), noCopy); err != nil {
+	if err := r.Client.List(ctx, list, append(opts, noCopy)...); err != nil {
 		return nil, fmt.Errorf("list %s: %w", k.GVK.Kind, err)
 	}
 	var out []facts.Object

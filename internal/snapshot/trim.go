@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	networkingapi "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -36,8 +37,6 @@ func Trim(in any) (any, error) {
 		return trimCRD(o), nil
 	case *unstructured.Unstructured:
 		return trimUntyped(o), nil
-	case *networkingv1.VirtualService:
-		return trimVirtualService(o), nil
 	case *netv1.Ingress:
 		return trimIngress(o), nil
 	case *admissionv1.ValidatingWebhookConfiguration:
@@ -50,6 +49,10 @@ func Trim(in any) (any, error) {
 		return &rbacv1.RoleBinding{TypeMeta: o.TypeMeta, ObjectMeta: trimMeta(o.ObjectMeta), Subjects: accounts(o.Subjects)}, nil
 	case *rbacv1.ClusterRoleBinding:
 		return &rbacv1.ClusterRoleBinding{TypeMeta: o.TypeMeta, ObjectMeta: trimMeta(o.ObjectMeta), Subjects: accounts(o.Subjects)}, nil
+	case *networkingv1.DestinationRule:
+		return trimDestinationRule(o), nil
+	case *networkingv1.VirtualService:
+		return trimVirtualService(o), nil
 	case metav1.Object:
 		o.SetManagedFields(nil)
 	}
@@ -164,5 +167,47 @@ func trimCRD(c *apiextensionsv1.CustomResourceDefinition) *apiextensionsv1.Custo
 	for _, s := range c.Status.Conditions {
 		out.Status.Conditions = append(out.Status.Conditions, apiextensionsv1.CustomResourceDefinitionCondition{Type: s.Type, Status: s.Status})
 	}
+	return out
+}
+
+// trimDestinationRule keeps what the rule does, and who made it.
+func trimDestinationRule(d *networkingv1.DestinationRule) *networkingv1.DestinationRule {
+	out := &networkingv1.DestinationRule{TypeMeta: d.TypeMeta, ObjectMeta: trimMeta(d.ObjectMeta)}
+	out.ManagedFields = trimManagers(d.ManagedFields)
+	d.Spec.DeepCopyInto(&out.Spec)
+	return out
+}
+
+// trimManagers keeps who wrote an object and when, and not what.
+func trimManagers(in []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
+	var out []metav1.ManagedFieldsEntry
+	for _, e := range in {
+		if e.Subresource == "" {
+			out = append(out, metav1.ManagedFieldsEntry{Manager: e.Manager, Operation: e.Operation, Time: e.Time})
+		}
+	}
+	return out
+}
+
+// trimVirtualService keeps for which hosts, and of which gateways, it leads whereto.
+func trimVirtualService(v *networkingv1.VirtualService) *networkingv1.VirtualService {
+	out := &networkingv1.VirtualService{TypeMeta: v.TypeMeta, ObjectMeta: trimMeta(v.ObjectMeta)}
+	out.Labels = nil
+	out.Spec.Hosts, out.Spec.Gateways, out.Spec.ExportTo = v.Spec.GetHosts(), v.Spec.GetGateways(), v.Spec.GetExportTo()
+	kept := &networkingapi.HTTPRoute{}
+	for _, d := range destinationsOf(v) {
+		kept.Route = append(kept.Route, &networkingapi.HTTPRouteDestination{Destination: d})
+	}
+	hosts, delegates := destinations(v)
+	for _, h := range hosts {
+		// What calls are mirrored to has no port there.
+		if !slices.ContainsFunc(kept.Route, func(d *networkingapi.HTTPRouteDestination) bool { return d.GetDestination().GetHost() == h }) {
+			kept.Route = append(kept.Route, &networkingapi.HTTPRouteDestination{Destination: &networkingapi.Destination{Host: h}})
+		}
+	}
+	if delegates {
+		kept.Delegate = &networkingapi.Delegate{}
+	}
+	out.Spec.Http = []*networkingapi.HTTPRoute{kept}
 	return out
 }

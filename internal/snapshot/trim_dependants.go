@@ -4,8 +4,6 @@ import (
 	"maps"
 	"slices"
 
-	networkingapi "istio.io/api/networking/v1alpha3"
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	netv1 "k8s.io/api/networking/v1"
@@ -59,19 +57,6 @@ func trimEntries(v any) any {
 		}
 		out = append(out, m)
 	}
-	return out
-}
-
-// trimVirtualService keeps the gateways and the destinations.
-func trimVirtualService(vs *networkingv1.VirtualService) *networkingv1.VirtualService {
-	out := &networkingv1.VirtualService{TypeMeta: vs.TypeMeta, ObjectMeta: trimMeta(vs.ObjectMeta)}
-	out.Labels = nil
-	out.Spec.Gateways = vs.Spec.GetGateways()
-	route := &networkingapi.HTTPRoute{}
-	for _, d := range destinations(vs) {
-		route.Route = append(route.Route, &networkingapi.HTTPRouteDestination{Destination: d})
-	}
-	out.Spec.Http = []*networkingapi.HTTPRoute{route}
 	return out
 }
 

@@ -110,7 +110,7 @@ func (c *computer) programmed() {
 			reason = v1alpha1.ReasonRejected
 		}
 		no(reason, fmt.Sprintf("%s: %s", f.Resource, f.Message))
-	case len(c.open) > 0:
+	case c.changed():
 		no(v1alpha1.ReasonDriftDetected, "somebody changed what was written, and it is left so; see InSync")
 	case len(c.Decision.Resolution.Posture.Held) > 0:
 		no(v1alpha1.ReasonPreflightBlocked, c.blocked())
@@ -161,15 +161,8 @@ func (c *computer) inSync() {
 	case !c.Decision.Compiled && c.Decision.LastGood == nil:
 		c.set(v1alpha1.ConditionInSync, metav1.ConditionUnknown, v1alpha1.ReasonRefsUnresolved, "the profile can't be applied, so nothing is compared; see ResolvedRefs")
 	case len(c.open) > 0:
-		var words []string
-		for _, o := range c.open[:min(len(c.open), 3)] {
-			words = append(words, o.what)
-		}
-		if len(c.open) > 3 {
-			words = append(words, "and others, see status.drift")
-		}
 		reason := c.worst()
-		c.set(v1alpha1.ConditionInSync, metav1.ConditionFalse, reason, strings.Join(append(words, c.driftRemedy(reason)), "; "))
+		c.set(v1alpha1.ConditionInSync, metav1.ConditionFalse, reason, c.openInWords(reason))
 	default:
 		c.set(v1alpha1.ConditionInSync, metav1.ConditionTrue, v1alpha1.ReasonInSync, "nobody changed what was written")
 	}
@@ -189,6 +182,7 @@ func (c *computer) enforced(rules []v1alpha1.RuleStatus) {
 		e := effective.Evaluate(effective.Input{
 			Posture: c.Decision.Resolution.Posture, Observed: c.Observed,
 			Rules: rules, Assurance: c.Decision.Result.Assurance, Settled: c.settled && !c.held(area),
+			InForce: c.inForce.Compared, After: c.inForce.There, Foreign: c.inForce.Foreign, Loosened: c.loosened,
 		}, area)
 		c.set(types[area], e.Status, e.Reason, e.Message)
 	}

@@ -53,8 +53,11 @@ type Input struct {
 func Compute(in Input) (v1alpha1.MeshSecurityProfileStatus, []v1alpha1.DriftRecord) {
 	c := &computer{Input: in, now: metav1.NewTime(in.Now.Truncate(time.Second)), before: in.Profile.Status}
 	c.changes()
-	c.settled = c.Decision.Compiled && len(c.open) == 0 && len(c.Outcome.Failures) == 0 &&
+	c.shadows()
+	c.trim()
+	c.settled = c.Decision.Compiled && !c.changed() && len(c.Outcome.Failures) == 0 &&
 		len(c.conflicts) == 0 && len(c.Decision.Unserved) == 0 && !c.pending
+	c.judge()
 	out := v1alpha1.MeshSecurityProfileStatus{
 		ObservedGeneration: in.Profile.Generation,
 		AppliedDigest:      c.digest(),
@@ -92,6 +95,8 @@ type opened struct {
 	what string
 	// reason of InSync.
 	reason string
+	// remedy is what to do about somebody else's object; empty for a change of ours.
+	remedy string
 }
 
 type computer struct {
@@ -108,7 +113,12 @@ type computer struct {
 	settled bool
 	records []v1alpha1.DriftRecord
 	fresh   []v1alpha1.DriftRecord
-	conds   []metav1.Condition
+	// current are the records of what is so still, by what sameChange compares.
+	current []v1alpha1.DriftRecord
+	inForce decide.InForce
+	// loosened are areas that something left in the cluster weakens, and the model does not show it.
+	loosened []v1alpha1.Area
+	conds    []metav1.Condition
 }
 
 // changes sorts out what the differences mean after acting.
@@ -137,43 +147,21 @@ func (c *computer) changes() {
 		}
 		r := ch.Record(c.now.Time, resolution)
 		if reason != "" {
-			c.open = append(c.open, opened{Describe(r), reason})
+			c.open = append(c.open, opened{what: Describe(r), reason: reason})
 		}
 		c.record(r)
 	}
-	if len(c.records) > v1alpha1.MaxStatusDrift {
-		c.records = c.records[:v1alpha1.MaxStatusDrift]
-	}
-}
-
-// record adds a change to the list, newest first. One that is open already is
-// the same change seen again, and keeps the time at which it was first seen.
-func (c *computer) record(r v1alpha1.DriftRecord) {
-	for i, old := range c.records {
-		if old.Resolution == v1alpha1.ResolutionCorrected || !sameChange(old, r) {
-			continue
-		}
-		if old.Resolution != r.Resolution {
-			c.records[i].Resolution = r.Resolution
-			c.fresh = append(c.fresh, c.records[i])
-		}
-		return
-	}
-	c.records = slices.Insert(c.records, 0, r)
-	c.fresh = append(c.fresh, r)
-}
-
-func sameChange(a, b v1alpha1.DriftRecord) bool {
-	return a.Resource == b.Resource && a.Type == b.Type && a.Actor == b.Actor && slices.Equal(a.Fields, b.Fields)
 }
 
 // Describe puts a change into words.
 func Describe(r v1alpha1.DriftRecord) string {
+	if r.Type == v1alpha1.DriftShadowed {
+		return describeShadow(r)
+	}
 	verb := map[v1alpha1.DriftType]string{
 		v1alpha1.DriftMissing:    "was deleted",
 		v1alpha1.DriftModified:   "was changed",
 		v1alpha1.DriftUnexpected: "was added",
-		v1alpha1.DriftShadowed:   "is overridden",
 	}[r.Type]
 	by := r.Actor
 	if by == "" || by == "unknown" {
@@ -218,21 +206,20 @@ func (c *computer) effective() *v1alpha1.EffectivePosture {
 		DriftPolicy: p.DriftPolicy, Origins: p.Origins,
 	}
 	// A value that denies nothing yet must not read as one that does.
-	note := ""
+	note := func(v1alpha1.Area) string { return "" }
 	switch p.Mode {
 	case v1alpha1.ModeAudit:
-		note = " (audit)"
+		note = func(v1alpha1.Area) string { return " (audit)" }
 	case v1alpha1.ModeDryRun:
-		note = " (dry run)"
-	}
-	if note == "" && !c.settled {
-		note = " (unconfirmed)"
+		note = func(v1alpha1.Area) string { return " (dry run)" }
+	case v1alpha1.ModeEnforce:
+		note = c.unconfirmed
 	}
 	noted := func(a v1alpha1.Area) string {
 		if c.held(a) {
 			return " (held back)"
 		}
-		return note
+		return note(a)
 	}
 	if p.MutualTLS != nil {
 		out.MutualTLS = string(p.MutualTLS.Mode) + noted(v1alpha1.AreaMutualTLS)
@@ -302,7 +289,7 @@ func (c *computer) rules() []v1alpha1.RuleStatus {
 			case len(missing) > 0:
 				r.Verdict, r.EnforcedBy = v1alpha1.VerdictPending, nil
 				r.Message = "the API server does not serve " + strings.Join(missing, ", ") + "; install the mesh"
-			case !c.settled:
+			case !c.settled && c.touched(r.Area):
 				r.Verdict = v1alpha1.VerdictPending
 				r.Message = "what enforces it is not in the cluster as it should be; see the conditions Programmed and InSync"
 			}
@@ -341,7 +328,7 @@ func (c *computer) findings() []v1alpha1.Finding {
 func (c *computer) attention(s v1alpha1.MeshSecurityProfileStatus) []string {
 	var out []string
 	for _, o := range c.open {
-		out = append(out, o.what+"; "+c.driftRemedy(o.reason))
+		out = append(out, o.what+"; "+cmp.Or(o.remedy, c.driftRemedy(o.reason)))
 	}
 	for _, cond := range s.Conditions {
 		if worthSaying(cond) {
@@ -408,7 +395,7 @@ func worthSaying(c metav1.Condition) bool {
 		return false
 	}
 	switch c.Reason {
-	case v1alpha1.ReasonNotDeclared, v1alpha1.ReasonDryRun, v1alpha1.ReasonAudit, v1alpha1.ReasonNotAccepted, v1alpha1.ReasonNotProgrammed, v1alpha1.ReasonRulesNotEnforced:
+	case v1alpha1.ReasonNotDeclared, v1alpha1.ReasonDryRun, v1alpha1.ReasonAudit, v1alpha1.ReasonNotAccepted, v1alpha1.ReasonNotProgrammed, v1alpha1.ReasonRulesNotEnforced, v1alpha1.ReasonShadowed:
 		return false
 	}
 	return true

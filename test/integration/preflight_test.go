@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -9,6 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/test/operator"
 )
 
 // cautious is a profile that waits where something would be locked out.
@@ -136,35 +138,6 @@ var _ = Describe("The preflight", func() {
 		Expect(shared.profile(ctx, "careless", "main").Status.Attention).To(ContainElement(HavePrefix("LOCK-003 ValidatingWebhookConfiguration/guard-careless: the API server calls port 8080 of Pod/web")))
 	})
 
-	It("picks up a kind that comes later, and what of it concerns a namespace", func(ctx SpecContext) {
-		shared.namespace("scraped")
-		shared.apply(cautious("scraped", "", ""))
-		shared.ready(ctx, "scraped", "main")
-		shared.apply(serviceMonitors)
-		DeferCleanup(shared.kubectl, "delete", "crd", "servicemonitors.monitoring.coreos.com", "--ignore-not-found")
-		monitor := func(name, where string) string {
-			return fmt.Sprintf(`
-apiVersion: monitoring.coreos.com/v1
-kind: ServiceMonitor
-metadata: {name: %s, namespace: default}
-spec: {namespaceSelector: %s, selector: {}, endpoints: [{port: http}]}
-`, name, where)
-		}
-		Eventually(func() error {
-			_, err := shared.try(monitor("all", "{any: true}")+"---"+monitor("elsewhere", "{matchNames: [kube-system]}"), "apply", "--server-side", "-f", "-")
-			return err
-		}).Should(Succeed()) // discovery takes a moment
-		Eventually(shared.findings(ctx, "scraped")).Should(ConsistOf("LOCK-001 ServiceMonitor/default/all"))
-
-		By("moving away, and its kind going")
-		shared.apply(monitor("all", "{matchNames: [kube-system]}"))
-		Eventually(shared.findings(ctx, "scraped")).Should(BeEmpty())
-		shared.apply(monitor("all", "{matchNames: [scraped]}"))
-		Eventually(shared.findings(ctx, "scraped")).Should(HaveLen(1))
-		shared.kubectl("delete", "crd", "servicemonitors.monitoring.coreos.com")
-		Eventually(shared.findings(ctx, "scraped")).Should(BeEmpty())
-	})
-
 	It("asks the API server for nothing once it is settled", func(ctx SpecContext) {
 		shared.namespace("quiet")
 		shared.apply(webhook("quiet"))
@@ -183,19 +156,31 @@ spec: {namespaceSelector: %s, selector: {}, endpoints: [{port: http}]}
 			return out
 		}, 2*time.Second, 200*time.Millisecond).Should(BeEmpty()) // long enough for every event to have come through
 	})
+})
+
+// The kinds that tell who depends on a namespace may be forbidden, and come and
+// go: on a control plane of its own, whose garbage collector follows them.
+var _ = Describe("What the preflight reads", Ordered, func() {
+	var c *cluster
+	var op *operator.Process
+	BeforeAll(func(ctx SpecContext) {
+		c = newCluster(ctx, true)
+		DeferCleanup(func() error { return errors.Join(op.Stop(), c.Stop()) })
+	})
+	AfterEach(func() {
+		if CurrentSpecReport().Failed() {
+			GinkgoWriter.Println(op.Log())
+		}
+	})
 
 	It("says unknown, and waits, where it may not read", func(ctx SpecContext) {
-		c := newCluster(ctx, true)
-		DeferCleanup(c.Stop)
 		role := c.kubectl("get", "clusterrole", "mesh-security-operator", "-o", "jsonpath={range .rules[*]}{.resources}{\"\\n\"}{end}")
 		for i, resources := range strings.Split(strings.TrimSpace(role), "\n") {
 			if strings.Contains(resources, "apiservices") {
 				c.kubectl("patch", "clusterrole", "mesh-security-operator", "--type=json", "-p", fmt.Sprintf(`[{"op":"remove","path":"/rules/%d"}]`, i))
 			}
 		}
-		op := c.start("unread")
-		DeferCleanup(func() { _ = op.Stop() })
-		DeferCleanup(func() { GinkgoWriter.Println(op.Log()) })
+		op = c.start("unread")
 		c.namespace("unread")
 		c.apply(cautious("unread", "", ""))
 		// The operator waits a while for what it may not read.
@@ -205,5 +190,33 @@ spec: {namespaceSelector: %s, selector: {}, endpoints: [{port: http}]}
 		By("the right being given")
 		c.kubectl("apply", "--server-side", "--force-conflicts", "-k", root+"/config/default")
 		Eventually(c.condition(ctx, "unread", "main", v1alpha1.ConditionProgrammed), time.Minute).Should(Equal("True/Programmed")) // the watch backs off meanwhile
+	})
+
+	It("picks up a kind that comes later, and what of it concerns a namespace", func(ctx SpecContext) {
+		c.namespace("scraped")
+		c.apply(cautious("scraped", "", ""))
+		c.ready(ctx, "scraped", "main")
+		c.apply(serviceMonitors)
+		monitor := func(name, where string) string {
+			return fmt.Sprintf(`
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+metadata: {name: %s, namespace: default}
+spec: {namespaceSelector: %s, selector: {}, endpoints: [{port: http}]}
+`, name, where)
+		}
+		Eventually(func() error {
+			_, err := c.try(monitor("all", "{any: true}")+"---"+monitor("elsewhere", "{matchNames: [kube-system]}"), "apply", "--server-side", "-f", "-")
+			return err
+		}).Should(Succeed()) // discovery takes a moment
+		Eventually(c.findings(ctx, "scraped")).Should(ConsistOf("LOCK-001 ServiceMonitor/default/all"))
+
+		By("moving away, and its kind going")
+		c.apply(monitor("all", "{matchNames: [kube-system]}"))
+		Eventually(c.findings(ctx, "scraped")).Should(BeEmpty())
+		c.apply(monitor("all", "{matchNames: [scraped]}"))
+		Eventually(c.findings(ctx, "scraped")).Should(HaveLen(1))
+		c.kubectl("delete", "crd", "servicemonitors.monitoring.coreos.com")
+		Eventually(c.findings(ctx, "scraped")).Should(BeEmpty())
 	})
 })

@@ -18,10 +18,10 @@ import (
 // envoyProvider is the access log provider that every mesh has.
 const envoyProvider = "envoy"
 
-// denied is the CEL condition for requests and connections that were refused,
+// DeniedFilter is the CEL condition for requests and connections that were refused,
 // in Envoy's attributes. Each line guards the attribute that it reads, since a
 // request has no termination details and a connection has no response code.
-var denied = strings.Join([]string{
+var DeniedFilter = strings.Join([]string{
 	// Authorization and token checks.
 	`(has(response.code) && (response.code == 401 || response.code == 403))`,
 	`(has(connection.termination_details) && connection.termination_details.startsWith('rbac_access_denied'))`,
@@ -50,7 +50,7 @@ func accessLog(p posture.Posture, f facts.Facts) []mesh.Object {
 		logging.Providers = append(logging.Providers, &telemetryapi.ProviderRef{Name: name})
 	}
 	if p.AccessLog == v1alpha1.AccessLogDenied {
-		logging.Filter = &telemetryapi.AccessLogging_Filter{Expression: denied}
+		logging.Filter = &telemetryapi.AccessLogging_Filter{Expression: DeniedFilter}
 	}
 	return []mesh.Object{&telemetryv1.Telemetry{
 		TypeMeta:   metav1.TypeMeta{APIVersion: telemetryv1.SchemeGroupVersion.String(), Kind: "Telemetry"},

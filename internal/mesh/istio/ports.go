@@ -57,6 +57,12 @@ func speaks(p facts.ServicePort) speech {
 	return detected
 }
 
+// ReadsRequests says whether the mesh reads requests on a service's port: No
+// where it reads connections alone, Unknown where it looks at each connection.
+func ReadsRequests(p facts.ServicePort) facts.Tristate {
+	return map[speech]facts.Tristate{http: facts.Yes, opaque: facts.No, detected: facts.Unknown}[speaks(p)]
+}
+
 // listener is what the ports of one pod speak, as its services declare.
 type listener struct {
 	labels map[string]string
@@ -80,7 +86,7 @@ func listeners(f facts.Facts) []listener {
 				if p.Protocol != "TCP" {
 					continue
 				}
-				if number, ok := targetPort(p.Target, pod); ok {
+				if number, ok := TargetPort(p.Target, pod); ok {
 					add(l.speech, number, speaks(p))
 					l.targets[p.Port] = number
 				}
@@ -156,7 +162,8 @@ func ownServices(f facts.Facts) []facts.Service {
 	return out
 }
 
-func targetPort(target intstr.IntOrString, pod facts.Pod) (int32, bool) {
+// TargetPort is the container's port behind a service's, false where the pod has none.
+func TargetPort(target intstr.IntOrString, pod facts.Pod) (int32, bool) {
 	if target.Type == intstr.Int {
 		return target.IntVal, target.IntVal > 0
 	}

@@ -1,0 +1,111 @@
+package effective
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+func says(ds []Difference) string {
+	var out []string
+	for _, d := range ds {
+		out = append(out, d.What)
+	}
+	return strings.Join(out, "\n")
+}
+
+func TestCompare(t *testing.T) {
+	for _, r := range []struct{ says, before, after, opens, shuts, unknown string }{
+		{says: "STRICT to PERMISSIVE opens plaintext", before: `PA n {mtls: {mode: STRICT}}`, after: `PA n {mtls: {mode: PERMISSIVE}}`, opens: "calls in plaintext to every workload"},
+		{says: "DISABLE opens more", before: `PA n {mtls: {mode: PERMISSIVE}}`, after: `PA n {mtls: {mode: DISABLE}}`, opens: "calls of workloads of the mesh, in plaintext, to every workload"},
+		{says: "a port exception", before: `PA n {mtls: {mode: STRICT}}`, after: "PA n {mtls: {mode: STRICT}}\nPA w {selector: {matchLabels: {app: a}}, portLevelMtls: {\"9100\": {mode: PERMISSIVE}}}", opens: "calls in plaintext to app=a on port 9100"},
+		{says: "a selector that matches nothing", before: `PA n {mtls: {mode: STRICT}}`, after: `PA n {selector: {matchLabels: {x: nowhere}}, mtls: {mode: STRICT}}`, opens: "calls in plaintext to workloads other than x=nowhere"},
+		{says: "an ALLOW under default-deny", before: `AP d {}`, after: "AP d {}\nAP a {selector: {matchLabels: {app: a}}, rules: [{from: [{source: {serviceAccounts: [shop/cart]}}], to: [{operation: {ports: [\"80\"]}}]}]}", opens: "calls of shop/cart to app=a on port 80"},
+		{says: "an ALLOW where nothing was denied", before: ``, after: "AP a {rules: [{from: [{source: {serviceAccounts: [shop/cart]}}]}]}", shuts: "calls of callers other than shop/cart to every workload"},
+		{says: "an ALLOW that another covers", before: `AP a {rules: [{from: [{source: {namespaces: [shop]}}]}]}`, after: "AP a {rules: [{from: [{source: {namespaces: [shop]}}]}]}\nAP b {rules: [{from: [{source: {serviceAccounts: [shop/cart]}}]}]}"},
+		{says: "a path", before: `AP a {rules: [{to: [{operation: {paths: [/a]}}]}]}`, after: `AP a {rules: [{to: [{operation: {paths: ["/a*"]}}]}]}`, opens: "calls to every workload by HTTP of path /a/zz"},
+		{says: "a port, however it is read", before: `AP a {rules: [{to: [{operation: {ports: ["80"]}}]}]}`, after: `AP a {rules: [{to: [{operation: {ports: ["80", "81"]}}]}]}`, opens: "calls to every workload on port 81"},
+		{says: "all ports but one", before: `AP a {rules: [{to: [{operation: {ports: ["80"]}}]}]}`, after: `AP a {rules: [{}]}`, opens: "calls to every workload on port other than 80"},
+		{says: "a method of all ports", before: `AP a {rules: [{to: [{operation: {methods: [GET]}}]}]}`, after: `AP a {rules: [{}]}`, opens: "calls to every workload by method other than GET\ncalls to every workload by other than HTTP"},
+		{says: "a host that an entry opens", before: `SC s {outboundTrafficPolicy: {}}`, after: "SC s {outboundTrafficPolicy: {}}\nSE e {hosts: [evil.example], exportTo: [\".\"], resolution: DNS, ports: [{number: 443, name: t, protocol: TLS}]}", opens: "connections of every workload to host evil.example on port 443"},
+		{says: "egress closed", before: `NP n {podSelector: {}, policyTypes: [Egress], egress: [{}]}`, after: `NP n {podSelector: {}, policyTypes: [Egress]}`, shuts: "connections of every workload"},
+		{says: "an EnvoyFilter", after: `EF f {}`, unknown: "EnvoyFilter/f"},
+		{says: "a VirtualService", before: `VS v {hosts: [a]}`, unknown: "VirtualService/v"},
+		{says: "an unknown mark", before: `PA n {mtls: {mode: STRICT}}`, after: `PA n x.istio.io/y=z {mtls: {mode: STRICT}}`, unknown: "PeerAuthentication/n"},
+		{says: "a mark of nobody's", before: `PA n {mtls: {mode: STRICT}}`, after: `PA n example.com/y=z {mtls: {mode: STRICT}}`},
+		{says: "a filter that is not understood", before: `TE t {accessLogging: [{filter: {expression: x}}]}`, after: `TE t {accessLogging: [{filter: {expression: z}}]}`, unknown: "Telemetry/t"},
+		{says: "plaintext calls that leave", after: `DR d {host: cart.shop.svc.cluster.local, trafficPolicy: {tls: {mode: DISABLE}}}`, opens: "calls of every workload to cart.shop.svc.cluster.local without the mesh's mutual TLS"},
+		{says: "a rule for a host outside of the mesh", after: `DR d {host: api.example, trafficPolicy: {tls: {mode: SIMPLE}}}`, unknown: "DestinationRule/d"},
+		{says: "where an entry's traffic goes", before: `SE e {hosts: [a.example], resolution: DNS, ports: [{number: 443, name: t, protocol: TLS}]}`, after: `SE e {hosts: [a.example], resolution: STATIC, endpoints: [{address: 6.6.6.6}], ports: [{number: 443, name: t, protocol: TLS}]}`, unknown: "ServiceEntry/e"},
+		{says: "an entry for a service of the mesh", after: `SE e {hosts: [cart.shop.svc.cluster.local], resolution: DNS, ports: [{number: 80, name: h, protocol: HTTP}]}`, unknown: "ServiceEntry/e", opens: "connections of every workload of other namespaces to host cart.shop.svc.cluster.local on port 80"},
+		{says: "who is allowed by CUSTOM", before: `AP c {action: CUSTOM, provider: {name: x}, rules: [{}]}`, after: `AP c {action: CUSTOM, provider: {name: z}, rules: [{}]}`, unknown: "AuthorizationPolicy/c"},
+		{says: "an age that decides", before: "PA a@1 {mtls: {mode: STRICT}}\nPA b@2 {mtls: {mode: DISABLE}}", after: "PA a@3 {mtls: {mode: STRICT}}\nPA b@2 {mtls: {mode: DISABLE}}", shuts: "calls in plaintext to every workload"},
+		{says: "allow-all", before: `AP d {}`, after: `AP d {rules: [{}]}`, opens: "calls to every workload"},
+	} {
+		t.Run(r.says, func(t *testing.T) {
+			c := Compare(New(world(t, r.before)), New(world(t, r.after)))
+			var unknown []string
+			for _, u := range c.Unknown {
+				unknown = append(unknown, u.String())
+			}
+			if got := says(c.Opens); got != r.opens {
+				t.Errorf("opens %q, want %q", got, r.opens)
+			}
+			if got := says(c.Shuts); got != r.shuts {
+				t.Errorf("shuts %q, want %q", got, r.shuts)
+			}
+			if got := strings.Join(unknown, " "); got != r.unknown {
+				t.Errorf("unknown %q, want %q", got, r.unknown)
+			}
+		})
+	}
+}
+
+// Whoever writes policies must not decide how long a comparison takes.
+func TestCompareIsBounded(t *testing.T) {
+	rules := func(n int) string {
+		var paths []string
+		for i := range n {
+			paths = append(paths, fmt.Sprintf("%q, %q", fmt.Sprintf("/a%d*", i), fmt.Sprintf("*%d.js", i)))
+		}
+		return "AP a {rules: [{to: [{operation: {paths: [" + strings.Join(paths, ", ") + "]}}]}]}"
+	}
+	before, after := New(world(t, rules(500))), New(world(t, rules(499)))
+	start := time.Now()
+	c := Compare(before, after)
+	if !c.Partial {
+		t.Error("not said to be partial")
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("took %s", took)
+	}
+	if c := Compare(New(world(t, rules(4))), New(world(t, rules(3)))); c.Partial || len(c.Shuts) == 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestDifferencesAreFew(t *testing.T) {
+	lines := ""
+	for i := range 60 {
+		lines += fmt.Sprintf("AP a%d {selector: {matchLabels: {app: w%d}}, rules: [{from: [{source: {namespaces: [n%d]}}]}]}\n", i, i, i)
+	}
+	if c := Compare(New(world(t, "AP d {}")), New(world(t, "AP d {}\n"+lines))); len(c.Opens) != maxDifferences {
+		t.Errorf("%d differences", len(c.Opens))
+	}
+}
+
+func TestProbesAreBoundedAndGeneralFirst(t *testing.T) {
+	m := New(twenty(t))
+	all, complete := Probes(100000, m)
+	if !complete {
+		t.Error("cut")
+	}
+	some, complete := Probes(50, m)
+	if complete || len(some) != 50 {
+		t.Errorf("%d, complete %t", len(some), complete)
+	}
+	if len(all[0].Call.To) > 0 || len(all[len(all)-1].Call.To) == 0 {
+		t.Errorf("%+v comes first, %+v last", all[0], all[len(all)-1])
+	}
+}

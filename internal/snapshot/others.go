@@ -1,0 +1,357 @@
+package snapshot
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	networkingapi "istio.io/api/networking/v1"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+)
+
+// Indexes of the cache, by which one namespace is read without looking at
+// those of all others.
+const (
+	// ExportIndex finds objects of other namespaces by what they are exported
+	// to: a namespace, or AllNamespaces. A DestinationRule is in it only where
+	// it sets a TLS mode that is not the mesh's own.
+	ExportIndex = "exportedTo"
+	// ImportIndex finds Sidecars by the namespaces of which they import hosts,
+	// or AllNamespaces.
+	ImportIndex = "importsFrom"
+)
+
+// AllNamespaces is how Istio's exportTo and egress.hosts name every namespace.
+const AllNamespaces = "*"
+
+// Index is one that the cache has to hold for a kind.
+type Index struct {
+	Kind  schema.GroupVersionKind
+	Field string
+	Keys  client.IndexerFunc
+}
+
+// Indexes lists what the cache has to hold.
+func Indexes() []Index {
+	kind := func(o client.Object) schema.GroupVersionKind { k, _ := mesh.ReadKindOf(o); return k.GVK }
+	return []Index{
+		{kind(&networkingv1.ServiceEntry{}), ExportIndex, Exports},
+		{kind(&networkingv1.DestinationRule{}), ExportIndex, Exports},
+		{kind(&networkingv1.Sidecar{}), ImportIndex, Imports},
+	}
+}
+
+// Exports are the namespaces besides its own to which an object is exported, or
+// AllNamespaces: what an absent exportTo means, by Istio's defaults.
+func Exports(o client.Object) []string {
+	var to []string
+	switch o := o.(type) {
+	case *networkingv1.ServiceEntry:
+		to = o.Spec.GetExportTo()
+	case *networkingv1.DestinationRule:
+		if !overridesTLS(&o.Spec) {
+			return nil
+		}
+		to = o.Spec.GetExportTo()
+	default:
+		return nil
+	}
+	return exports(to, o.GetNamespace())
+}
+
+func exports(to []string, own string) []string {
+	if len(to) == 0 || slices.Contains(to, AllNamespaces) {
+		return []string{AllNamespaces}
+	}
+	var out []string
+	for _, ns := range to {
+		if ns != "." && ns != "~" && ns != own {
+			out = append(out, ns)
+		}
+	}
+	return out
+}
+
+// overridesTLS says whether a DestinationRule has callers use anything but the
+// mesh's own mutual TLS somewhere.
+func overridesTLS(d *networkingapi.DestinationRule) bool {
+	if policyOverridesTLS(d.GetTrafficPolicy()) {
+		return true
+	}
+	return slices.ContainsFunc(d.GetSubsets(), func(s *networkingapi.Subset) bool { return policyOverridesTLS(s.GetTrafficPolicy()) })
+}
+
+func policyOverridesTLS(p *networkingapi.TrafficPolicy) bool {
+	own := func(t *networkingapi.ClientTLSSettings) bool {
+		return t == nil || t.GetMode() == networkingapi.ClientTLSSettings_ISTIO_MUTUAL
+	}
+	return !own(p.GetTls()) || slices.ContainsFunc(p.GetPortLevelSettings(), func(s *networkingapi.TrafficPolicy_PortTrafficPolicy) bool { return !own(s.GetTls()) })
+}
+
+// Imports are the namespaces besides its own of which a Sidecar takes hosts, or AllNamespaces.
+func Imports(o client.Object) []string {
+	s, ok := o.(*networkingv1.Sidecar)
+	if !ok {
+		return nil
+	}
+	var out []string
+	for _, l := range s.Spec.GetEgress() {
+		for _, h := range l.GetHosts() {
+			ns, _, ok := strings.Cut(h, "/")
+			switch {
+			case !ok || ns == AllNamespaces:
+				return []string{AllNamespaces}
+			case ns != "." && ns != "~" && ns != s.Namespace && !slices.Contains(out, ns):
+				out = append(out, ns)
+			}
+		}
+	}
+	return out
+}
+
+// rootKinds are the kinds that act on every namespace from the mesh's root namespace.
+var rootKinds = []string{"PeerAuthentication", "RequestAuthentication", "AuthorizationPolicy", "Sidecar", "ServiceEntry", "DestinationRule", "Telemetry"}
+
+// ActsFromRoot says whether objects of a kind in the mesh's root namespace act on every namespace.
+func ActsFromRoot(kind string) bool { return slices.Contains(rootKinds, kind) }
+
+// Root says whether a namespace is the root namespace of a mesh that was read.
+func (r *Reader) Root(namespace string) bool {
+	_, is := r.roots.Load(namespace)
+	return is || namespace == r.MeshNamespace
+}
+
+// others lists the objects besides live that take part in what is in force.
+func (r *Reader) others(ctx context.Context, namespace, root string, live []facts.Object) ([]facts.Object, error) {
+	r.roots.Store(root, true)
+	var out []facts.Object
+	sidecars := live
+	// Sidecars come before the ServiceEntries, which are sought where they look.
+	for _, kind := range rootKinds {
+		k, ok := mesh.ReadKindNamed(kind)
+		if !ok || !r.Served(k.GVK) {
+			continue
+		}
+		var lists [][]client.ListOption
+		switch kind {
+		case "DestinationRule":
+			lists = [][]client.ListOption{
+				{client.InNamespace(namespace)},
+				{client.MatchingFields{ExportIndex: AllNamespaces}}, {client.MatchingFields{ExportIndex: namespace}},
+			}
+		case "ServiceEntry":
+			lists = imported(namespace, sidecars)
+		}
+		if namespace != root {
+			lists = append(lists, []client.ListOption{client.InNamespace(root)})
+		}
+		items, err := r.listAll(ctx, k, lists)
+		if err != nil {
+			return nil, err
+		}
+		if kind == "Sidecar" && !slices.ContainsFunc(live, wholeNamespace) {
+			sidecars = append(slices.Clone(live), items...)
+		}
+		for _, o := range items {
+			if !exportable(kind) || (o.GetNamespace() != namespace && visible(o, namespace)) || (o.GetNamespace() == namespace && !k.Managed()) {
+				out = append(out, o)
+			}
+		}
+	}
+	return out, nil
+}
+
+func exportable(kind string) bool { return kind == "ServiceEntry" || kind == "DestinationRule" }
+
+func wholeNamespace(o facts.Object) bool {
+	s, ok := o.(*networkingv1.Sidecar)
+	return ok && len(s.Spec.GetWorkloadSelector().GetLabels()) == 0
+}
+
+// imported says where ServiceEntries of other namespaces are to be looked for:
+// what no Sidecar here imports does not exist for the proxies. Without a
+// Sidecar nothing restricts them, and an entry more opens nothing.
+func imported(namespace string, sidecars []facts.Object) (out [][]client.ListOption) {
+	seen := map[string]bool{}
+	for _, o := range sidecars {
+		s, ok := o.(*networkingv1.Sidecar)
+		if !ok {
+			continue
+		}
+		for _, ns := range Imports(s) {
+			if ns == AllNamespaces {
+				return [][]client.ListOption{
+					{client.MatchingFields{ExportIndex: AllNamespaces}}, {client.MatchingFields{ExportIndex: namespace}},
+				}
+			}
+			if !seen[ns] {
+				seen[ns] = true
+				out = append(out, []client.ListOption{client.InNamespace(ns)})
+			}
+		}
+	}
+	return out
+}
+
+// visible says whether an object of another namespace is exported to this one.
+func visible(o facts.Object, namespace string) bool {
+	var to []string
+	switch o := o.(type) {
+	case *networkingv1.ServiceEntry:
+		to = o.Spec.GetExportTo()
+	case *networkingv1.DestinationRule:
+		to = o.Spec.GetExportTo()
+	case *networkingv1.VirtualService:
+		to = o.Spec.GetExportTo()
+	}
+	e := exports(to, o.GetNamespace())
+	return slices.Contains(e, AllNamespaces) || slices.Contains(e, namespace)
+}
+
+// listAll is several lists of a kind, each object once, sorted by namespace and
+// name.
+func (r *Reader) listAll(ctx context.Context, k mesh.Kind, lists [][]client.ListOption) ([]facts.Object, error) {
+	var out []facts.Object
+	for _, opts := range lists {
+		items, err := r.list(ctx, k, opts...)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, items...)
+	}
+	slices.SortFunc(out, func(a, b facts.Object) int {
+		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
+	})
+	return slices.CompactFunc(out, func(a, b facts.Object) bool {
+		return a.GetNamespace() == b.GetNamespace() && a.GetName() == b.GetName()
+	}), nil
+}
+
+// influences lists objects of others, by name, of which it can't be worked out
+// what they do here.
+func (r *Reader) influences(ctx context.Context, namespace, root string) ([]facts.Influence, error) {
+	var out []facts.Influence
+	namespaces := slices.Compact([]string{namespace, root})
+	for _, e := range []struct {
+		kind  schema.GroupVersionKind
+		areas []v1alpha1.Area
+		what  string
+	}{
+		{mesh.EnvoyFilter, []v1alpha1.Area{v1alpha1.AreaMutualTLS, v1alpha1.AreaAuthorization, v1alpha1.AreaEgress}, "can change anything that the proxies do"},
+		{mesh.WasmPlugin, []v1alpha1.Area{v1alpha1.AreaAuthorization, v1alpha1.AreaEgress}, "runs in the proxies, can change requests and call others"},
+	} {
+		if !r.Served(e.kind) {
+			continue
+		}
+		for _, ns := range namespaces {
+			list := MetadataList(e.kind)
+			if err := r.Client.List(ctx, list, client.InNamespace(ns), noCopy); err != nil {
+				return nil, fmt.Errorf("list %s: %w", e.kind.Kind, err)
+			}
+			for _, o := range list.Items {
+				out = append(out, facts.Influence{Kind: e.kind.Kind, Namespace: ns, Name: o.Name, Areas: e.areas, What: e.what})
+			}
+		}
+	}
+	routes, err := r.routes(ctx, namespace, namespaces)
+	out = append(out, routes...)
+	slices.SortFunc(out, func(a, b facts.Influence) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return out, err
+}
+
+// routes lists VirtualServices for calls within the mesh that lead from a host
+// to another namespace's: Istio lets proxies reach what a route leads to,
+// whether or not their Sidecar names it.
+func (r *Reader) routes(ctx context.Context, namespace string, in []string) ([]facts.Influence, error) {
+	kind, _ := mesh.ReadKindOf(&networkingv1.VirtualService{})
+	if !r.Served(kind.GVK) {
+		return nil, nil
+	}
+	var out []facts.Influence
+	for _, ns := range in {
+		items, err := r.list(ctx, kind, client.InNamespace(ns))
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range items {
+			v, ok := o.(*networkingv1.VirtualService)
+			if ok && leadsAway(v, r.ClusterDomain) && (ns == namespace || visible(v, namespace)) {
+				out = append(out, facts.Influence{Kind: kind.GVK.Kind, Namespace: ns, Name: v.Name,
+					Areas: []v1alpha1.Area{v1alpha1.AreaEgress}, What: "leads calls to hosts of other namespaces"})
+			}
+		}
+	}
+	return out, nil
+}
+
+func leadsAway(v *networkingv1.VirtualService, domain string) bool {
+	if g := v.Spec.GetGateways(); len(g) > 0 && !slices.Contains(g, "mesh") {
+		return false
+	}
+	hosts, delegates := destinations(v)
+	return delegates || slices.ContainsFunc(hosts, func(h string) bool {
+		return !slices.Contains(v.Spec.GetHosts(), h) && !within(h, v.Namespace, domain)
+	})
+}
+
+// within says whether a host, short or not, is a service of the namespace.
+func within(host, namespace, domain string) bool {
+	_, rest, dotted := strings.Cut(host, ".")
+	return !dotted || rest == namespace || rest == namespace+".svc" || rest == namespace+".svc."+domain
+}
+
+// destinations are the hosts that a VirtualService leads to, and whether it
+// leaves some of that to another one.
+func destinations(v *networkingv1.VirtualService) (hosts []string, delegates bool) {
+	add := func(d *networkingapi.Destination) {
+		if h := d.GetHost(); h != "" && !slices.Contains(hosts, h) {
+			hosts = append(hosts, h)
+		}
+	}
+	for _, r := range v.Spec.GetHttp() {
+		for _, d := range r.GetRoute() {
+			add(d.GetDestination())
+		}
+		for _, m := range r.GetMirrors() {
+			add(m.GetDestination())
+		}
+		add(r.GetMirror())
+		delegates = delegates || r.GetDelegate() != nil
+	}
+	for _, r := range v.Spec.GetTcp() {
+		for _, d := range r.GetRoute() {
+			add(d.GetDestination())
+		}
+	}
+	for _, r := range v.Spec.GetTls() {
+		for _, d := range r.GetRoute() {
+			add(d.GetDestination())
+		}
+	}
+	return hosts, delegates
+}
+
+// Metadata is the form in which a kind is cached of which only existence matters.
+func Metadata(gvk schema.GroupVersionKind) *metav1.PartialObjectMetadata {
+	m := &metav1.PartialObjectMetadata{}
+	m.SetGroupVersionKind(gvk)
+	return m
+}
+
+// MetadataList is a list of the same form.
+func MetadataList(gvk schema.GroupVersionKind) *metav1.PartialObjectMetadataList {
+	m := &metav1.PartialObjectMetadataList{}
+	m.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
+	return m
+}

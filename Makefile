@@ -111,7 +111,7 @@ docs-reference: ## The API reference, from the types.
 
 .PHONY: golden
 golden: ## Rewrite the expected output of the golden cases: review the diff.
-	UPDATE_GOLDEN=1 go test ./internal/... -run Golden
+	UPDATE_GOLDEN=1 go test ./internal/... -run "Golden|Page"
 
 .PHONY: fmt
 fmt: ## Format the code.

@@ -54,11 +54,24 @@ type enqueue struct {
 	namespaces func(client.Object) []string
 	// changed says whether an update matters; nil: every one does.
 	changed func(before, after client.Object) bool
+	// moves is true where an update can change whom the object concerns: those
+	// that it did are told too, and many wait behind few.
+	moves bool
 	// wide are namespaces besides, on which the object acts from elsewhere;
 	// nil: none. An update concerns them only where acts says that what the
 	// object does has changed, both those of before and those of after.
 	wide func(client.Object) []string
 	acts func(before, after client.Object) bool
+}
+
+// many namespaces are a fan-out.
+const many = 10
+
+func (h enqueue) put(q queue, priority int, namespaces []string) {
+	if h.moves && len(namespaces) > many {
+		priority = priorityFanOut
+	}
+	add(q, priority, namespaces...)
 }
 
 // fanOut queues the namespaces on which an object acts from elsewhere, behind everything else.
@@ -79,7 +92,7 @@ func (h enqueue) Create(_ context.Context, e event.CreateEvent, q queue) {
 	if e.IsInInitialList {
 		priority = priorityFanOut
 	}
-	add(q, priority, h.namespaces(e.Object)...)
+	h.put(q, priority, h.namespaces(e.Object))
 	if !e.IsInInitialList {
 		// At the start every profile is reconciled anyway.
 		h.fanOut(q, e.Object)
@@ -97,13 +110,13 @@ func (h enqueue) Delete(_ context.Context, e event.DeleteEvent, q queue) {
 }
 
 func (h enqueue) gone(o client.Object, q queue) {
-	add(q, h.priority, h.namespaces(o)...)
+	h.put(q, h.priority, h.namespaces(o))
 	h.fanOut(q, o)
 }
 
 // Generic implements handler.EventHandler.
 func (h enqueue) Generic(_ context.Context, e event.GenericEvent, q queue) {
-	add(q, h.priority, h.namespaces(e.Object)...)
+	h.put(q, h.priority, h.namespaces(e.Object))
 }
 
 func (h enqueue) update(before, after client.Object, q queue) {
@@ -112,7 +125,11 @@ func (h enqueue) update(before, after client.Object, q queue) {
 		return
 	}
 	if h.changed == nil || h.changed(before, after) {
-		add(q, h.priority, h.namespaces(after)...)
+		concerned := h.namespaces(after)
+		if h.moves {
+			concerned = append(h.namespaces(before), concerned...)
+		}
+		h.put(q, h.priority, concerned)
 	}
 	if h.acts == nil || h.acts(before, after) {
 		h.fanOut(q, before, after)

@@ -2,9 +2,11 @@ package controllers
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -13,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/snapshot"
 )
 
 func pod(version string, change func(*corev1.Pod)) *corev1.Pod {
@@ -42,6 +45,55 @@ func TestWhatReachesTheQueue(t *testing.T) {
 			pods.Update(context.Background(), event.UpdateEvent{ObjectOld: c.before, ObjectNew: c.after}, q)
 			if q.Len() != c.want {
 				t.Errorf("%d in the queue, want %d", q.Len(), c.want)
+			}
+		})
+	}
+}
+
+// recorder is a queue that remembers who was added, and how urgently.
+type recorder struct {
+	priorityqueue.PriorityQueue[reconcile.Request]
+	added map[string]int
+}
+
+func (r *recorder) AddWithOpts(o priorityqueue.AddOpts, requests ...reconcile.Request) {
+	for _, request := range requests {
+		r.added[request.Name] = *o.Priority
+	}
+}
+
+// What an object no longer concerns is told too, and whoever concerns many waits.
+func TestWhomADependantConcerns(t *testing.T) {
+	binding := func(version string, namespaces ...string) *rbacv1.ClusterRoleBinding {
+		b := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "b", ResourceVersion: version}}
+		for _, ns := range namespaces {
+			b.Subjects = append(b.Subjects, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: "x"})
+		}
+		return b
+	}
+	kinds := snapshot.DependantKinds()
+	handler := profileLookup{}.dependent(kinds[slices.IndexFunc(kinds, func(k snapshot.DependantKind) bool { return k.GroupKind.Kind == "ClusterRoleBinding" })])
+	crowd := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"}
+	for name, c := range map[string]struct {
+		before, after *rbacv1.ClusterRoleBinding
+		want, high    int
+	}{
+		"the same":  {binding("1", "a"), binding("2", "a"), 0, 0},
+		"moves":     {binding("1", "a"), binding("2", "b"), 2, 2},
+		"one of it": {binding("1", "a", "b"), binding("2", "a"), 2, 2},
+		"many":      {binding("1"), binding("2", crowd...), 11, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := &recorder{added: map[string]int{}}
+			handler.Update(context.Background(), event.UpdateEvent{ObjectOld: c.before, ObjectNew: c.after}, q)
+			high := 0
+			for _, priority := range q.added {
+				if priority == priorityFacts {
+					high++
+				}
+			}
+			if len(q.added) != c.want || high != c.high {
+				t.Errorf("%v: want %d, %d of them at once", q.added, c.want, c.high)
 			}
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,20 +18,23 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/internal/snapshot"
 )
 
-// MeshKinds keeps a watch on every kind of the mesh that the API server serves:
-// it adds one when a CustomResourceDefinition appears and removes it when that
-// goes, without a restart. To the controller it is a source of events.
+// MeshKinds keeps a watch on every kind of the mesh, and on every kind that tells
+// who depends on a namespace, that the API server serves: it adds one when a
+// CustomResourceDefinition appears and removes it when that goes, without a
+// restart. To the controller it is a source of events.
 //
 //	CRD established ─▶ informer started ─▶ synced ─▶ Served = true, every profile reconciled
 //	CRD going       ─▶ Served = false, informer removed, every profile reconciled
 type MeshKinds struct {
 	cache cache.Cache
-	// readable is nil for a kind that the operator may list.
-	readable func(context.Context, client.Object) error
+	// optional holds the kinds that may be forbidden. It is a cache of their own:
+	// controller-runtime's sources wait for everything that is in theirs.
+	optional cache.Cache
 	log      logr.Logger
 	// profiled lists the namespaces that have a profile.
 	profiled func(context.Context) []string
@@ -38,6 +42,10 @@ type MeshKinds struct {
 	mu    sync.Mutex
 	kinds map[string]*watchedKind
 	crds  toolscache.ResourceEventHandlerRegistration
+	// conversions are the events of CustomResourceDefinitions themselves.
+	conversions enqueue
+	// always are kinds that no CustomResourceDefinition serves.
+	always []*watchedKind
 	// control are the kinds that tell of the mesh's control plane. They may be
 	// forbidden, since the right to read them is given in the mesh's own
 	// namespace, which may not be there yet: the operator works without them.
@@ -54,6 +62,12 @@ type watchedKind struct {
 	gvk    schema.GroupVersionKind
 	object func() client.Object
 	enqueue
+	// versions that can be read, the preferred one first; gvk has the one that is.
+	versions []string
+	// concerns is an index of the kind; nil for none.
+	concerns func(client.Object) []string
+	// optional is true for a kind that may be forbidden: the operator works without it.
+	optional bool
 	// stop ends the wait for the informer's first list; nil while there is no informer.
 	stop   context.CancelFunc
 	synced bool
@@ -63,12 +77,16 @@ type watchedKind struct {
 	done chan struct{}
 }
 
+// dependants marks, in the map of kinds, a kind as it is read for the
+// preflight: VirtualService is read for both purposes, in a cache each.
+const dependants = "/dependants"
+
 // NewMeshKinds returns a source that watches the mesh's kinds.
-func NewMeshKinds(c cache.Cache, readable func(context.Context, client.Object) error, log logr.Logger, profiled func(context.Context) []string, handle func(schema.GroupVersionKind) enqueue, guards enqueue, control map[client.Object]enqueue) (*MeshKinds, error) {
-	m := &MeshKinds{cache: c, readable: readable, log: log, profiled: profiled, kinds: map[string]*watchedKind{}}
-	m.guards = &watchedKind{enqueue: guards, object: func() client.Object { return &admissionv1.ValidatingAdmissionPolicyBinding{} }}
+func NewMeshKinds(c, optional cache.Cache, log logr.Logger, profiled func(context.Context) []string, handle func(schema.GroupVersionKind) enqueue, guards enqueue, control map[client.Object]enqueue, depends func(snapshot.DependantKind) enqueue) (*MeshKinds, error) {
+	m := &MeshKinds{cache: c, optional: optional, log: log, profiled: profiled, kinds: map[string]*watchedKind{}}
+	m.guards = &watchedKind{enqueue: guards, optional: true, object: func() client.Object { return &admissionv1.ValidatingAdmissionPolicyBinding{} }}
 	for o, e := range control {
-		m.control = append(m.control, &watchedKind{enqueue: e, object: func() client.Object { return o }})
+		m.control = append(m.control, &watchedKind{enqueue: e, optional: true, object: func() client.Object { return o }})
 	}
 	for _, k := range slices.Concat(mesh.ManagedKinds(), mesh.ReadKinds()) {
 		if !k.Custom {
@@ -77,7 +95,7 @@ func NewMeshKinds(c cache.Cache, readable func(context.Context, client.Object) e
 		if _, ok := k.New().(client.Object); !ok {
 			return nil, fmt.Errorf("%s: not a client object", k.GVK)
 		}
-		m.kinds[k.CRD()] = &watchedKind{gvk: k.GVK, enqueue: handle(k.GVK), object: func() client.Object {
+		m.kinds[k.CRD()] = &watchedKind{gvk: k.GVK, versions: []string{k.GVK.Version}, enqueue: handle(k.GVK), object: func() client.Object {
 			o, _ := k.New().(client.Object)
 			return o
 		}}
@@ -85,9 +103,38 @@ func NewMeshKinds(c cache.Cache, readable func(context.Context, client.Object) e
 	for crd, gvk := range map[string]schema.GroupVersionKind{
 		"envoyfilters." + mesh.EnvoyFilter.Group: mesh.EnvoyFilter, "wasmplugins." + mesh.WasmPlugin.Group: mesh.WasmPlugin,
 	} {
-		m.kinds[crd] = &watchedKind{gvk: gvk, enqueue: handle(gvk), object: func() client.Object { return snapshot.Metadata(gvk) }}
+		m.kinds[crd] = &watchedKind{gvk: gvk, versions: []string{gvk.Version}, enqueue: handle(gvk), object: func() client.Object { return snapshot.Metadata(gvk) }}
 	}
+	for _, k := range snapshot.DependantKinds() {
+		w := &watchedKind{gvk: k.GroupKind.WithVersion(k.Versions[0]), versions: k.Versions, enqueue: depends(k), concerns: k.Concerns, optional: true}
+		w.object = func() client.Object { return k.New(w.gvk.Version) }
+		if k.CRD == "" {
+			m.always = append(m.always, w)
+		} else {
+			m.kinds[k.CRD+dependants] = w
+		}
+	}
+	m.conversions = enqueue{priority: priorityFacts, namespaces: snapshot.CRDConcerns, changed: dependantChanged, moves: true}
 	return m, nil
+}
+
+// Dependant says whether the API server serves a kind, in which version, and
+// whether the cache holds it; Unknown: it is served and can't be read.
+func (m *MeshKinds) Dependant(kind schema.GroupKind) (version string, read facts.Tristate) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range append(slices.Collect(maps.Values(m.kinds)), m.always...) {
+		if !k.optional || k.gvk.GroupKind() != kind {
+			continue
+		}
+		switch {
+		case k.synced:
+			return k.gvk.Version, facts.Yes
+		case k.stop != nil:
+			return k.gvk.Version, facts.Unknown
+		}
+	}
+	return "", facts.No
 }
 
 // Served says whether the API server serves the kind and the cache holds it.
@@ -96,7 +143,7 @@ func (m *MeshKinds) Served(gvk schema.GroupVersionKind) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, k := range m.kinds {
-		if k.gvk == gvk {
+		if k.gvk == gvk && !k.optional {
 			return k.synced
 		}
 	}
@@ -125,37 +172,21 @@ func (m *MeshKinds) Start(ctx context.Context, q queue) error {
 	if err != nil {
 		return err
 	}
-	for _, k := range m.optional() {
-		m.tryOptional(ctx, q, k)
+	if _, err := informer.AddEventHandler(m.conversions.informerHandler(q)); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, k := range slices.Concat(m.control, m.always, []*watchedKind{m.guards}) {
+		if err := m.add(ctx, q, k); err != nil {
+			return fmt.Errorf("watch %T: %w", k.object(), err)
+		}
 	}
 	return nil
 }
 
-// optional are the kinds that may be forbidden.
-func (m *MeshKinds) optional() []*watchedKind { return append([]*watchedKind{m.guards}, m.control...) }
-
-// retryOptional is how long to wait before a kind is tried again that was
-// forbidden, controlPatience how long the start waits for the others.
-const (
-	retryOptional   = 15 * time.Second
-	controlPatience = 10 * time.Second
-)
-
-// tryOptional watches a kind once it may be read. The informer of a forbidden
-// one would never be filled, and the start of everything waits for all that are
-// in the cache.
-func (m *MeshKinds) tryOptional(ctx context.Context, q queue, k *watchedKind) {
-	err := m.readable(ctx, k.object())
-	if err == nil {
-		m.mu.Lock()
-		err = m.add(ctx, q, k)
-		m.mu.Unlock()
-	}
-	if err != nil && ctx.Err() == nil {
-		m.log.Error(err, "Can't be read, and counts as not observed; grant config/rbac, and config/istio in the mesh's namespace", "kind", fmt.Sprintf("%T", k.object()))
-		time.AfterFunc(retryOptional, func() { m.tryOptional(ctx, q, k) })
-	}
-}
+// controlPatience is how long the start waits for what may be forbidden.
+const controlPatience = 10 * time.Second
 
 // WaitForSync implements source.SyncingSource: no namespace is reconciled
 // before every kind that is served has been listed, since an object that the
@@ -166,8 +197,13 @@ func (m *MeshKinds) WaitForSync(ctx context.Context) error {
 	}
 	m.mu.Lock()
 	var waits []chan struct{}
+	optional := slices.Concat(m.control, m.always, []*watchedKind{m.guards})
 	for _, k := range m.kinds {
-		if k.stop != nil {
+		switch {
+		case k.stop == nil:
+		case k.optional:
+			optional = append(optional, k)
+		default:
 			waits = append(waits, k.done)
 		}
 	}
@@ -181,23 +217,30 @@ func (m *MeshKinds) WaitForSync(ctx context.Context) error {
 	}
 	defer m.listed.Store(true)
 	patience := time.After(controlPatience)
-	for _, k := range m.optional() {
-		m.mu.Lock()
-		done := k.done
-		m.mu.Unlock()
-		if done == nil {
-			continue
-		}
+	for _, k := range optional {
 		select {
-		case <-done:
+		case <-k.done:
 		case <-patience:
-			m.log.Info("The mesh's control plane, or what guards at admission, is slow to list, and counts as not observed until then")
+			m.log.Info("Some kinds can't be read: what they would tell counts as not observed; grant config/rbac, and config/istio in the mesh's namespace", "unread", m.unread(optional))
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 	return nil
+}
+
+func (m *MeshKinds) unread(kinds []*watchedKind) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []string
+	for _, k := range kinds {
+		if !k.synced {
+			out = append(out, fmt.Sprintf("%T %s", k.object(), k.gvk.Kind))
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Ready is nil once everything that is watched has been listed.
@@ -235,25 +278,35 @@ func (m *MeshKinds) observe(ctx context.Context, q queue, o any, gone bool) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	k, ok := m.kinds[crd.Name]
-	if !ok {
-		return
-	}
-	switch serves := !gone && servesVersion(crd, k.gvk.Version); {
-	case serves && k.stop == nil:
-		if err := m.add(ctx, q, k); err != nil && ctx.Err() == nil {
-			// Discovery can lag behind the CustomResourceDefinition's own condition.
-			m.log.Error(err, "Can't watch a kind of the mesh yet", "kind", k.gvk.Kind)
-			time.AfterFunc(retryWatch, func() { m.observe(ctx, q, crd, false) })
+	for _, name := range []string{crd.Name, crd.Name + dependants} {
+		if k, ok := m.kinds[name]; ok {
+			m.follow(ctx, q, k, crd, gone)
 		}
-	case !serves && k.stop != nil:
-		m.remove(ctx, q, k)
 	}
 }
 
-func servesVersion(crd *apiextensionsv1.CustomResourceDefinition, version string) bool {
+func (m *MeshKinds) follow(ctx context.Context, q queue, k *watchedKind, crd *apiextensionsv1.CustomResourceDefinition, gone bool) {
+	version := ""
+	if !gone {
+		version = servedVersion(crd, k.versions)
+	}
+	if k.stop != nil && version != k.gvk.Version {
+		m.remove(ctx, q, k)
+	}
+	if version != "" && k.stop == nil {
+		k.gvk.Version = version
+		if err := m.add(ctx, q, k); err != nil && ctx.Err() == nil {
+			// Discovery can lag behind the CustomResourceDefinition's own condition.
+			m.log.Error(err, "Can't watch a kind yet", "kind", k.gvk.Kind)
+			time.AfterFunc(retryWatch, func() { m.observe(ctx, q, crd, false) })
+		}
+	}
+}
+
+// servedVersion is the first of the versions that is served; empty for none.
+func servedVersion(crd *apiextensionsv1.CustomResourceDefinition, versions []string) string {
 	if crd.DeletionTimestamp != nil {
-		return false
+		return ""
 	}
 	established := false
 	for _, c := range crd.Status.Conditions {
@@ -261,16 +314,26 @@ func servesVersion(crd *apiextensionsv1.CustomResourceDefinition, version string
 			established = c.Status == apiextensionsv1.ConditionTrue
 		}
 	}
-	for _, v := range crd.Spec.Versions {
-		if v.Name == version {
-			return established && v.Served
+	for _, want := range versions {
+		for _, v := range crd.Spec.Versions {
+			if v.Name == want && established && v.Served {
+				return want
+			}
 		}
 	}
-	return false
+	return ""
+}
+
+// holds is the cache that holds a kind.
+func (m *MeshKinds) holds(k *watchedKind) cache.Cache {
+	if k.optional {
+		return m.optional
+	}
+	return m.cache
 }
 
 func (m *MeshKinds) add(ctx context.Context, q queue, k *watchedKind) error {
-	informer, err := m.cache.GetInformer(ctx, k.object(), cache.BlockUntilSynced(false))
+	informer, err := m.holds(k).GetInformer(ctx, k.object(), cache.BlockUntilSynced(false))
 	if err != nil {
 		return err
 	}
@@ -295,7 +358,7 @@ func (m *MeshKinds) add(ctx context.Context, q queue, k *watchedKind) error {
 		m.mu.Unlock()
 		if current {
 			if k.gvk.Kind != "" {
-				m.log.Info("Kind of the mesh is served", "kind", k.gvk.Kind)
+				m.log.Info("Kind is served", "kind", k.gvk.Kind)
 			}
 			add(q, priorityFanOut, m.profiled(ctx)...)
 		}
@@ -309,11 +372,15 @@ func (m *MeshKinds) index(ctx context.Context, k *watchedKind) error {
 	if k.indexed {
 		return nil
 	}
-	for _, i := range snapshot.Indexes() {
-		if i.Kind != k.gvk {
+	indexes := snapshot.Indexes()
+	if k.concerns != nil {
+		indexes = []snapshot.Index{{Kind: k.gvk, Field: snapshot.ConcernsIndex, Keys: k.concerns}}
+	}
+	for _, i := range indexes {
+		if i.Kind != k.gvk || (k.optional && k.concerns == nil) {
 			continue
 		}
-		if err := m.cache.IndexField(ctx, k.object(), i.Field, i.Keys); err != nil {
+		if err := m.holds(k).IndexField(ctx, k.object(), i.Field, i.Keys); err != nil {
 			return fmt.Errorf("index %s: %w", k.gvk.Kind, err)
 		}
 	}
@@ -324,10 +391,10 @@ func (m *MeshKinds) index(ctx context.Context, k *watchedKind) error {
 func (m *MeshKinds) remove(ctx context.Context, q queue, k *watchedKind) {
 	k.stop()
 	k.stop, k.done, k.synced, k.indexed = nil, nil, false, false
-	if err := m.cache.RemoveInformer(ctx, k.object()); err != nil {
-		m.log.Error(err, "Can't stop watching a kind of the mesh", "kind", k.gvk.Kind)
+	if err := m.holds(k).RemoveInformer(ctx, k.object()); err != nil {
+		m.log.Error(err, "Can't stop watching a kind", "kind", k.gvk.Kind)
 	}
-	m.log.Info("Kind of the mesh is no longer served", "kind", k.gvk.Kind)
+	m.log.Info("Kind is no longer served", "kind", k.gvk.Kind)
 	// profiled reads the cache: not under the lock, and not in an informer's callback.
 	go func() { add(q, priorityFanOut, m.profiled(ctx)...) }()
 }

@@ -15,7 +15,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -25,7 +24,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -114,6 +112,9 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 		return nil, fmt.Errorf("index profiles: %w", err)
 	}
 	profiles := profileLookup{client: c, log: mgr.GetLogger()}
+	if err := indexDependants(ctx, mgr.GetFieldIndexer()); err != nil {
+		return nil, err
+	}
 	own := func(o client.Object) []string { return []string{o.GetNamespace()} }
 	reader := &snapshot.Reader{Client: c, MeshNamespace: cfg.MeshNamespace, ClusterDomain: cfg.ClusterDomain, Network: cfg.Network}
 	acting := actingLookup{profiles: profiles, root: reader.Root}
@@ -124,16 +125,22 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 		}
 		return e
 	}
-	kinds, err := NewMeshKinds(mgr.GetCache(), listable(mgr, cfg.MeshNamespace), mgr.GetLogger().WithName("mesh"), profiles.all, handle,
+	optional, err := optionalCache(mgr, cfg.MeshNamespace)
+	if err != nil {
+		return nil, err
+	}
+	reader.Optional, reader.Scheme = optional, mgr.GetScheme()
+	kinds, err := NewMeshKinds(mgr.GetCache(), optional, mgr.GetLogger().WithName("mesh"), profiles.all, handle,
 		enqueue{priority: priorityFanOut, namespaces: func(client.Object) []string { return profiles.all(ctx) }, changed: bindingChanged},
 		map[client.Object]enqueue{
 			&corev1.ConfigMap{}:  {priority: priorityFanOut, namespaces: profiles.ofMeshConfig, changed: configChanged},
 			&appsv1.Deployment{}: {priority: priorityFanOut, namespaces: profiles.ofControlPlane, changed: deploymentChanged},
-		})
+		}, profiles.dependent)
 	if err != nil {
 		return nil, err
 	}
-	reader.Served, reader.ControlPlaneRead, reader.GuardsRead = kinds.Served, kinds.ControlPlaneRead, kinds.GuardsRead
+	reader.GuardsRead = kinds.GuardsRead
+	reader.Served, reader.ControlPlaneRead, reader.Dependant = kinds.Served, kinds.ControlPlaneRead, kinds.Dependant
 	r := &NamespaceReconciler{
 		Reader: reader,
 		Writer: apply.NewWriter(c),
@@ -157,7 +164,7 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 			},
 		}).
 		Watches(&v1alpha1.MeshSecurityProfile{}, enqueue{priority: priorityEdit, namespaces: own, changed: profileChanged}).
-		Watches(&corev1.Pod{}, enqueue{namespaces: own, changed: podChanged}).
+		Watches(&corev1.Pod{}, enqueue{namespaces: profiles.ofPod, changed: podChanged, moves: true}).
 		Watches(&corev1.Service{}, enqueue{namespaces: profiles.withOwn("service"), changed: serviceChanged}).
 		Watches(&corev1.Namespace{}, enqueue{namespaces: profiles.ofNamespace, changed: namespaceChanged}).
 		WatchesMetadata(snapshot.ServiceAccountMetadata(), enqueue{namespaces: profiles.naming("serviceaccount"), changed: never})
@@ -174,26 +181,6 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	}
 
 	return kinds.Ready, nil
-}
-
-// listable asks the API server whether the operator may list what is in the
-// mesh's namespace, or in none.
-func listable(mgr ctrl.Manager, meshNamespace string) func(context.Context, client.Object) error {
-	return func(ctx context.Context, o client.Object) error {
-		gvk, err := apiutil.GVKForObject(o, mgr.GetScheme())
-		if err != nil {
-			return err
-		}
-		list := &metav1.PartialObjectMetadataList{}
-		list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
-		opts := []client.ListOption{client.Limit(1)}
-		if namespaced, err := mgr.GetClient().IsObjectNamespaced(o); err != nil {
-			return err
-		} else if namespaced {
-			opts = append(opts, client.InNamespace(meshNamespace))
-		}
-		return mgr.GetAPIReader().List(ctx, list, opts...)
-	}
 }
 
 // The functions below say whether an update matters. What they compare is what
@@ -268,6 +255,9 @@ func referenceKeys(o client.Object) []string {
 	}
 	for _, svc := range refs.Services {
 		keys = append(keys, "service:"+svc.String())
+	}
+	if lockedOut(p) {
+		keys = append(keys, lockedOutKey)
 	}
 	return keys
 }

@@ -77,6 +77,8 @@ const (
 	ReasonRejected = "Rejected"
 	// ReasonApplyFailed: writing failed and is tried again.
 	ReasonApplyFailed = "ApplyFailed"
+	// ReasonPreflightBlocked: enforcing would lock out something that is known to be there, and preflight is Block.
+	ReasonPreflightBlocked = "PreflightBlocked"
 	// ReasonRefsUnresolved: the profile can't be compiled; the last good posture stays in force.
 	ReasonRefsUnresolved = "RefsUnresolved"
 	// ReasonNotAccepted: the profile is not the one in force, so nothing is written for it.

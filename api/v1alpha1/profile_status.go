@@ -130,6 +130,14 @@ type MeshSecurityProfileStatus struct {
 	// +kubebuilder:validation:MaxLength=64
 	AppliedDigest string `json:"appliedDigest,omitempty"`
 
+	// enforcedAreas are, where preflight is Block, the areas whose denying was put
+	// in force. The preflight does not hold these back any more, whatever
+	// somebody deletes.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=3
+	EnforcedAreas []Area `json:"enforcedAreas,omitempty"`
+
 	// mesh is the mesh that was found.
 	// +optional
 	Mesh *MeshStatus `json:"mesh,omitempty"`

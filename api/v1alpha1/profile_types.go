@@ -108,6 +108,19 @@ const (
 	AssuranceGateway EgressAssurance = "Gateway"
 )
 
+// Preflight is what happens where enforcing would break something that is known
+// to be there.
+// +kubebuilder:validation:Enum=Warn;Block
+type Preflight string
+
+// The preflights.
+const (
+	// PreflightWarn enforces and says so.
+	PreflightWarn Preflight = "Warn"
+	// PreflightBlock waits, area by area, until nothing would break.
+	PreflightBlock Preflight = "Block"
+)
+
 // EgressProtocol is what a port speaks, as far as the mesh needs to know.
 // +kubebuilder:validation:Enum=TLS;HTTPS;HTTP;HTTP2;GRPC;TCP;MONGO
 type EgressProtocol string
@@ -213,6 +226,16 @@ type MeshSecurityProfileSpec struct {
 	// manages. Absent: inherited, else policy Correct and guard None.
 	// +optional
 	Drift *Drift `json:"drift,omitempty"`
+
+	// preflight says what happens where denying would lock out something that is
+	// known to be there: a scrape, a route of an ingress, a webhook, a probe; the
+	// findings LOCK-… name it. Warn: it is reported, and enforcement goes on.
+	// Block: mutual TLS, authorization and egress, each for itself, are not
+	// enforced for the first time before nothing would be locked out; until then
+	// they are held as in DryRun, and Programmed is False, reason
+	// PreflightBlocked. What is enforced already is not taken back. Absent: Warn.
+	// +optional
+	Preflight Preflight `json:"preflight,omitempty"`
 
 	// deletionPolicy says what becomes of the written objects when this profile
 	// is deleted. Delete removes them in a safe order, or falls back to the

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/audit"
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
 	"github.com/meshsecurity/mesh-security-operator/internal/effective"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
@@ -45,6 +46,8 @@ type Decision struct {
 	Shadows []drift.Change
 	// Steps are what is to be written, in order.
 	Steps []plan.Step
+	// Findings of the audit, the worst first.
+	Findings []audit.Finding
 	// Paused is true where the profile's annotation stops all writes.
 	Paused bool
 	// Fights are over objects that are not corrected for now.
@@ -77,7 +80,7 @@ func Make(o facts.Observed, now time.Time) Decision {
 		d.keep(o)
 	} else {
 		d.Compiled = true
-		d.Result = compiler.Compile(d.Resolution.Posture, o.Facts)
+		d.compile(compiler, o)
 		d.Digest = drift.Digest(d.Result.Objects)
 		d.Desired, d.Unserved = served(d.Result.Objects, o.Facts.Mesh.MissingKinds)
 		d.compare(o, d.Digest == d.Profile.Status.AppliedDigest)

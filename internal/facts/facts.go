@@ -24,6 +24,7 @@ type Facts struct {
 	Namespaces map[string]bool
 	// ServiceAccounts that the profile names and that exist.
 	ServiceAccounts map[types.NamespacedName]bool
+	Dependants      Dependants
 }
 
 // Namespace is the namespace that a posture is for.
@@ -118,6 +119,17 @@ type Pod struct {
 	// Bypass lists, in words, settings of the pod by which traffic evades the
 	// mesh: host network, injection turned off, ports or addresses excluded.
 	Bypass []string
+	// NativeSidecar is true when the proxy ends by itself once the pod's own
+	// containers have.
+	NativeSidecar bool
+	// Probes that pass the proxy like everybody's calls.
+	Probes []Probe
+	// Uncaptured are ports whose calls do not pass the proxy.
+	Uncaptured []int32
+	// APIToken is true when its containers are handed a token for the API server.
+	APIToken bool
+	// Scraped are the ports that its own annotations ask to be scraped.
+	Scraped []ScrapePort
 }
 
 // Owner is the controller of a pod.
@@ -135,10 +147,15 @@ type ContainerPort struct {
 // Service is what matters of a service.
 type Service struct {
 	Namespace, Name string
+	Labels          map[string]string
 	Selector        map[string]string
 	// External is true for a service of type ExternalName.
 	External bool
+	// Headless is true for a service whose name stands for its pods' addresses.
+	Headless bool
 	Ports    []ServicePort
+	// Scraped are the ports of its pods that its annotations ask to be scraped.
+	Scraped []ScrapePort
 }
 
 // ServicePort is a port of a service.

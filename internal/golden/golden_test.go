@@ -19,10 +19,15 @@ import (
 	networkingv1alpha3 "istio.io/client-go/pkg/apis/networking/v1alpha3"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	telemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	netv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -56,12 +61,15 @@ type operator struct {
 	PolicyEnforced facts.Tristate `json:"policyEnforced"`
 	ClusterCIDRs   []string       `json:"clusterCIDRs"`
 	ClusterDomain  string         `json:"clusterDomain"`
+	// Unread are kinds, as KIND.GROUP, that it has no right to read.
+	Unread []string `json:"unread"`
 }
 
 var scheme = func() *runtime.Scheme {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, appsv1.AddToScheme, netv1.AddToScheme, v1alpha1.AddToScheme,
+		admissionv1.AddToScheme, apiextensionsv1.AddToScheme, batchv1.AddToScheme, rbacv1.AddToScheme,
 		securityv1.AddToScheme, networkingv1.AddToScheme, networkingv1alpha3.AddToScheme, telemetryv1.AddToScheme,
 	} {
 		utilruntime.Must(add(s))
@@ -180,6 +188,11 @@ func decodeFile(t testing.TB, path string) []client.Object {
 			continue
 		}
 		decoded, _, err := decoder.Decode(doc, nil, nil)
+		if runtime.IsNotRegisteredError(err) {
+			// Of a kind whose types are not imported.
+			u := &unstructured.Unstructured{}
+			decoded, err = u, yaml.UnmarshalStrict(doc, &u.Object)
+		}
 		if err != nil {
 			t.Fatalf("%s: %v", path, err)
 		}
@@ -214,21 +227,34 @@ func overlay(base, over []client.Object) []client.Object {
 }
 
 func key(o client.Object) string {
-	return fmt.Sprintf("%T %s/%s", o, o.GetNamespace(), o.GetName())
+	return fmt.Sprintf("%T %s %s/%s", o, o.GetObjectKind().GroupVersionKind().Kind, o.GetNamespace(), o.GetName())
 }
 
 // clusterOf fills a cluster with objects.
 func clusterOf(t testing.TB, objects []client.Object, o operator) cluster {
 	t.Helper()
-	builder := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.MeshSecurityProfile{}).WithReturnManagedFields()
+	b := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.MeshSecurityProfile{}).
+		WithIndex(&corev1.Pod{}, snapshot.AgentIndex, snapshot.AgentRole).
+		WithIndex(&apiextensionsv1.CustomResourceDefinition{}, snapshot.ConcernsIndex, snapshot.CRDConcerns)
+	versions := map[schema.GroupKind]string{}
+	for _, k := range snapshot.DependantKinds() {
+		versions[k.GroupKind] = k.Versions[0]
+		b = b.WithIndex(k.New(k.Versions[0]), snapshot.ConcernsIndex, k.Concerns)
+	}
 	for _, i := range snapshot.Indexes() {
 		if k, ok := mesh.ReadKindNamed(i.Kind.Kind); ok {
-			builder = builder.WithIndex(k.New().(client.Object), i.Field, i.Keys)
+			b = b.WithIndex(k.New().(client.Object), i.Field, i.Keys)
 		}
 	}
-	c := builder.Build()
+	c := b.WithReturnManagedFields().Build()
 	return cluster{t, c, &snapshot.Reader{
-		Client: c, Served: func(schema.GroupVersionKind) bool { return true }, ControlPlaneRead: func() bool { return true },
+		Scheme: scheme, Dependant: func(k schema.GroupKind) (string, facts.Tristate) {
+			if slices.Contains(o.Unread, k.String()) {
+				return "", facts.Unknown
+			}
+			return versions[k], facts.Yes
+		},
+		Client: c, Optional: c, Served: func(schema.GroupVersionKind) bool { return true }, ControlPlaneRead: func() bool { return true },
 		MeshNamespace: "istio-system", ClusterDomain: o.ClusterDomain,
 		Network: facts.Network{
 			PolicyEnforced: o.PolicyEnforced, ClusterCIDRs: o.ClusterCIDRs,

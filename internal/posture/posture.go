@@ -22,6 +22,11 @@ type Posture struct {
 	DriftPolicy    v1alpha1.DriftPolicy
 	Guard          v1alpha1.Guard
 	DeletionPolicy v1alpha1.DeletionPolicy
+	// Preflight is empty for Warn.
+	Preflight v1alpha1.Preflight `json:",omitempty"`
+	// Held are areas that the preflight holds back, sorted: what is written for
+	// them denies nothing.
+	Held []v1alpha1.Area `json:",omitempty"`
 	// Origins of values that the profile itself does not give, sorted by field.
 	Origins []v1alpha1.Origin
 	// Expired are port overrides whose time is over; they are not in MutualTLS.

@@ -53,6 +53,7 @@ func Resolve(p *v1alpha1.MeshSecurityProfile, f facts.Facts, now time.Time) Reso
 		DriftPolicy:    v1alpha1.DriftCorrect,
 		Guard:          v1alpha1.GuardNone,
 		DeletionPolicy: cmp.Or(spec.DeletionPolicy, v1alpha1.DeletionDelete),
+		Preflight:      spec.Preflight,
 	}
 	if p.Namespace == f.Mesh.RootNamespace {
 		r.bad("metadata.namespace", "%s is the mesh's root namespace: what is written there holds in every namespace of the mesh, and would deny calls to all of them; declare a profile in the namespace that it is for", p.Namespace)

@@ -19,7 +19,7 @@ func (r *Reader) guards(ctx context.Context) (facts.Guards, error) {
 	}
 	out := facts.Guards{Managed: facts.No, Posture: facts.No}
 	var list admissionv1.ValidatingAdmissionPolicyBindingList
-	if err := r.Client.List(ctx, &list, noCopy); err != nil {
+	if err := r.Optional.List(ctx, &list, noCopy); err != nil {
 		return out, fmt.Errorf("list admission policy bindings: %w", err)
 	}
 	for i := range list.Items {

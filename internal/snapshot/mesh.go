@@ -72,7 +72,7 @@ func (r *Reader) controlPlane(ctx context.Context, ns *corev1.Namespace, m *fact
 		return nil
 	}
 	var list appsv1.DeploymentList
-	if err := r.Client.List(ctx, &list, client.InNamespace(r.MeshNamespace), client.MatchingLabels{"app": "istiod"}, noCopy); err != nil {
+	if err := r.Optional.List(ctx, &list, client.InNamespace(r.MeshNamespace), client.MatchingLabels{"app": "istiod"}, noCopy); err != nil {
 		return fmt.Errorf("list istiod deployments: %w", err)
 	}
 	istiod := slices.IndexFunc(list.Items, func(d appsv1.Deployment) bool { return cmp.Or(d.Labels[istioRevision], defaultRev) == m.Revision })
@@ -95,7 +95,7 @@ func (r *Reader) controlPlane(ctx context.Context, ns *corev1.Namespace, m *fact
 		name += "-" + m.Revision
 	}
 	var cm corev1.ConfigMap
-	found, err := r.get(ctx, types.NamespacedName{Namespace: r.MeshNamespace, Name: name}, &cm)
+	found, err := r.getFrom(ctx, r.Optional, types.NamespacedName{Namespace: r.MeshNamespace, Name: name}, &cm)
 	if err != nil || !found {
 		return err
 	}

@@ -27,6 +27,9 @@ import (
 type Reader struct {
 	// Client answers from the cache.
 	Client client.Reader
+	// Optional answers from the cache of kinds that may be forbidden: those of
+	// the mesh's control plane, and those that tell who depends on a namespace.
+	Optional client.Reader
 	// Served says whether the API server serves a kind and the cache holds it.
 	Served func(schema.GroupVersionKind) bool
 	// ControlPlaneRead says whether the cache holds what tells of the mesh's
@@ -35,6 +38,12 @@ type Reader struct {
 	// GuardsRead says whether the cache holds the bindings of admission
 	// policies. Where it does not, it is unknown what admission refuses.
 	GuardsRead func() bool
+	// Dependant says whether the API server serves a kind that tells who depends
+	// on a namespace (No), whether the cache holds it (Yes), and in which version;
+	// Unknown: it is served and can't be read.
+	Dependant func(schema.GroupKind) (version string, read facts.Tristate)
+	// Scheme has the types of the kinds that are read.
+	Scheme *runtime.Scheme
 	// MeshNamespace is where istiod and the mesh configuration are.
 	MeshNamespace string
 	// ClusterDomain is the DNS domain of services.
@@ -72,6 +81,8 @@ func (r *Reader) Read(ctx context.Context, namespace string) (facts.Observed, er
 	out.Live, err = r.live(ctx, namespace)
 	collect(err)
 	out.Facts.Mesh, err = r.mesh(ctx, &ns, out.Profiles[0].Spec.Mesh)
+	collect(err)
+	out.Facts.Dependants, err = r.dependants(ctx, namespace)
 	collect(err)
 	out.Others, err = r.others(ctx, namespace, out.Facts.Mesh.RootNamespace, out.Live)
 	collect(err)
@@ -181,7 +192,11 @@ func ServiceAccountMetadata() *metav1.PartialObjectMetadata {
 }
 
 func (r *Reader) get(ctx context.Context, key types.NamespacedName, obj client.Object) (bool, error) {
-	err := r.Client.Get(ctx, key, obj, noCopy)
+	return r.getFrom(ctx, r.Client, key, obj)
+}
+
+func (*Reader) getFrom(ctx context.Context, c client.Reader, key types.NamespacedName, obj client.Object) (bool, error) {
+	err := c.Get(ctx, key, obj, noCopy)
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}

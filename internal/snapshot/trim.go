@@ -1,14 +1,20 @@
 package snapshot
 
 import (
+	"slices"
 	"strings"
 
 	networkingapi "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	netv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // Trim is a transform of the cache: it keeps what the reader uses of an object
@@ -29,6 +35,20 @@ func Trim(in any) (any, error) {
 		return trimConfigMap(o), nil
 	case *apiextensionsv1.CustomResourceDefinition:
 		return trimCRD(o), nil
+	case *unstructured.Unstructured:
+		return trimUntyped(o), nil
+	case *netv1.Ingress:
+		return trimIngress(o), nil
+	case *admissionv1.ValidatingWebhookConfiguration:
+		return trimValidating(o), nil
+	case *admissionv1.MutatingWebhookConfiguration:
+		return trimMutating(o), nil
+	case *batchv1.CronJob:
+		return trimCronJob(o), nil
+	case *rbacv1.RoleBinding:
+		return &rbacv1.RoleBinding{TypeMeta: o.TypeMeta, ObjectMeta: trimMeta(o.ObjectMeta), Subjects: accounts(o.Subjects)}, nil
+	case *rbacv1.ClusterRoleBinding:
+		return &rbacv1.ClusterRoleBinding{TypeMeta: o.TypeMeta, ObjectMeta: trimMeta(o.ObjectMeta), Subjects: accounts(o.Subjects)}, nil
 	case *networkingv1.DestinationRule:
 		return trimDestinationRule(o), nil
 	case *networkingv1.VirtualService:
@@ -49,7 +69,7 @@ func trimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
 func trimPod(p *corev1.Pod) *corev1.Pod {
 	out := &corev1.Pod{TypeMeta: p.TypeMeta, ObjectMeta: trimMeta(p.ObjectMeta)}
 	for k, v := range p.Annotations {
-		if strings.Contains(k, "istio.io/") {
+		if strings.Contains(k, "istio.io/") || strings.HasPrefix(k, scrapePrefix) {
 			if out.Annotations == nil {
 				out.Annotations = map[string]string{}
 			}
@@ -63,18 +83,26 @@ func trimPod(p *corev1.Pod) *corev1.Pod {
 	}
 	out.Spec.ServiceAccountName = p.Spec.ServiceAccountName
 	out.Spec.HostNetwork = p.Spec.HostNetwork
-	out.Spec.InitContainers = trimContainers(p.Spec.InitContainers)
-	out.Spec.Containers = trimContainers(p.Spec.Containers)
+	out.Spec.InitContainers = trimContainers(p, p.Spec.InitContainers)
+	out.Spec.Containers = trimContainers(p, p.Spec.Containers)
+	if i := slices.IndexFunc(p.Spec.Volumes, apiToken); i >= 0 {
+		out.Spec.Volumes = []corev1.Volume{bareToken}
+	}
 	out.Status.Phase = p.Status.Phase
 	return out
 }
 
-func trimContainers(in []corev1.Container) []corev1.Container {
+func trimContainers(p *corev1.Pod, in []corev1.Container) []corev1.Container {
 	var out []corev1.Container
 	for _, c := range in {
 		t := corev1.Container{Name: c.Name, Ports: c.Ports}
 		if c.Name == proxyContainer {
-			t.Image = c.Image
+			t.Image, t.RestartPolicy = c.Image, c.RestartPolicy
+			if slices.Contains(c.Args, "router") {
+				t.Args = []string{"router"}
+			}
+		} else {
+			t.LivenessProbe, t.ReadinessProbe, t.StartupProbe = trimProbe(p, c.LivenessProbe), trimProbe(p, c.ReadinessProbe), trimProbe(p, c.StartupProbe)
 		}
 		out = append(out, t)
 	}
@@ -84,6 +112,17 @@ func trimContainers(in []corev1.Container) []corev1.Container {
 func trimService(s *corev1.Service) *corev1.Service {
 	out := &corev1.Service{TypeMeta: s.TypeMeta, ObjectMeta: trimMeta(s.ObjectMeta)}
 	out.Spec = corev1.ServiceSpec{Selector: s.Spec.Selector, Type: s.Spec.Type, Ports: s.Spec.Ports}
+	if s.Spec.ClusterIP == corev1.ClusterIPNone {
+		out.Spec.ClusterIP = corev1.ClusterIPNone
+	}
+	for k, v := range s.Annotations {
+		if strings.HasPrefix(k, scrapePrefix) {
+			if out.Annotations == nil {
+				out.Annotations = map[string]string{}
+			}
+			out.Annotations[k] = v
+		}
+	}
 	return out
 }
 
@@ -118,6 +157,10 @@ func trimCRD(c *apiextensionsv1.CustomResourceDefinition) *apiextensionsv1.Custo
 	out := &apiextensionsv1.CustomResourceDefinition{TypeMeta: c.TypeMeta, ObjectMeta: trimMeta(c.ObjectMeta)}
 	out.Labels = nil
 	out.Spec.Group, out.Spec.Names.Kind = c.Spec.Group, c.Spec.Names.Kind
+	if conversion(c) != nil {
+		out.Spec.Conversion = c.Spec.Conversion.DeepCopy()
+		out.Spec.Conversion.Webhook.ClientConfig.CABundle = nil
+	}
 	for _, v := range c.Spec.Versions {
 		out.Spec.Versions = append(out.Spec.Versions, apiextensionsv1.CustomResourceDefinitionVersion{Name: v.Name, Served: v.Served})
 	}
@@ -146,15 +189,21 @@ func trimManagers(in []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
 	return out
 }
 
-// trimVirtualService keeps for which hosts it leads whereto.
+// trimVirtualService keeps for which hosts, and of which gateways, it leads whereto.
 func trimVirtualService(v *networkingv1.VirtualService) *networkingv1.VirtualService {
 	out := &networkingv1.VirtualService{TypeMeta: v.TypeMeta, ObjectMeta: trimMeta(v.ObjectMeta)}
 	out.Labels = nil
 	out.Spec.Hosts, out.Spec.Gateways, out.Spec.ExportTo = v.Spec.GetHosts(), v.Spec.GetGateways(), v.Spec.GetExportTo()
 	kept := &networkingapi.HTTPRoute{}
+	for _, d := range destinationsOf(v) {
+		kept.Route = append(kept.Route, &networkingapi.HTTPRouteDestination{Destination: d})
+	}
 	hosts, delegates := destinations(v)
 	for _, h := range hosts {
-		kept.Route = append(kept.Route, &networkingapi.HTTPRouteDestination{Destination: &networkingapi.Destination{Host: h}})
+		// What calls are mirrored to has no port there.
+		if !slices.ContainsFunc(kept.Route, func(d *networkingapi.HTTPRouteDestination) bool { return d.GetDestination().GetHost() == h }) {
+			kept.Route = append(kept.Route, &networkingapi.HTTPRouteDestination{Destination: &networkingapi.Destination{Host: h}})
+		}
 	}
 	if delegates {
 		kept.Delegate = &networkingapi.Delegate{}

@@ -54,6 +54,7 @@ func PodFacts(p *corev1.Pod) (facts.Pod, bool) {
 	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
 		if c.Name == proxyContainer {
 			out.Sidecar = true
+			out.NativeSidecar = c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 			out.ProxyVersion = imageTag(c.Image)
 			continue
 		}
@@ -63,6 +64,8 @@ func PodFacts(p *corev1.Pod) (facts.Pod, bool) {
 			}
 		}
 	}
+	out.APIToken = slices.ContainsFunc(p.Spec.Volumes, apiToken)
+	out.Probes, out.Uncaptured, out.Scraped = podProbes(p), uncaptured(p), scraped(p.Annotations)
 	return out, true
 }
 
@@ -121,8 +124,9 @@ func imageTag(image string) string {
 // ServiceFacts reduces a service to what matters.
 func ServiceFacts(s *corev1.Service) facts.Service {
 	out := facts.Service{
-		Namespace: s.Namespace, Name: s.Name, Selector: s.Spec.Selector,
+		Namespace: s.Namespace, Name: s.Name, Labels: s.Labels, Selector: s.Spec.Selector,
 		External: s.Spec.Type == corev1.ServiceTypeExternalName,
+		Headless: s.Spec.ClusterIP == corev1.ClusterIPNone, Scraped: scraped(s.Annotations),
 	}
 	for _, p := range s.Spec.Ports {
 		port := facts.ServicePort{Name: p.Name, Protocol: string(p.Protocol), Port: p.Port, Target: p.TargetPort}

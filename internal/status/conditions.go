@@ -112,6 +112,8 @@ func (c *computer) programmed() {
 		no(reason, fmt.Sprintf("%s: %s", f.Resource, f.Message))
 	case c.changed():
 		no(v1alpha1.ReasonDriftDetected, "somebody changed what was written, and it is left so; see InSync")
+	case len(c.Decision.Resolution.Posture.Held) > 0:
+		no(v1alpha1.ReasonPreflightBlocked, c.blocked())
 	case c.Decision.Resolution.Posture.Mode == v1alpha1.ModeAudit:
 		c.set(v1alpha1.ConditionProgrammed, metav1.ConditionTrue, v1alpha1.ReasonAudit, "enforcementMode is Audit: nothing is to be written, and nothing is")
 	default:
@@ -179,7 +181,7 @@ func (c *computer) enforced(rules []v1alpha1.RuleStatus) {
 		}
 		e := effective.Evaluate(effective.Input{
 			Posture: c.Decision.Resolution.Posture, Observed: c.Observed,
-			Rules: rules, Assurance: c.Decision.Result.Assurance, Settled: c.settled,
+			Rules: rules, Assurance: c.Decision.Result.Assurance, Settled: c.settled && !c.held(area),
 			InForce: c.inForce.Compared, After: c.inForce.There, Foreign: c.inForce.Foreign, Loosened: c.loosened,
 		}, area)
 		c.set(types[area], e.Status, e.Reason, e.Message)

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/audit"
 	"github.com/meshsecurity/mesh-security-operator/internal/decide"
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
 	"github.com/meshsecurity/mesh-security-operator/internal/effective"
@@ -60,6 +61,7 @@ func Compute(in Input) (v1alpha1.MeshSecurityProfileStatus, []v1alpha1.DriftReco
 	out := v1alpha1.MeshSecurityProfileStatus{
 		ObservedGeneration: in.Profile.Generation,
 		AppliedDigest:      c.digest(),
+		EnforcedAreas:      c.enforcedAreas(),
 		Mesh:               c.mesh(),
 		Effective:          c.effective(),
 		Summary:            c.summary(),
@@ -216,14 +218,20 @@ func (c *computer) effective() *v1alpha1.EffectivePosture {
 	case v1alpha1.ModeEnforce:
 		note = c.unconfirmed
 	}
+	noted := func(a v1alpha1.Area) string {
+		if c.held(a) {
+			return " (held back)"
+		}
+		return note(a)
+	}
 	if p.MutualTLS != nil {
-		out.MutualTLS = string(p.MutualTLS.Mode) + note(v1alpha1.AreaMutualTLS)
+		out.MutualTLS = string(p.MutualTLS.Mode) + noted(v1alpha1.AreaMutualTLS)
 	}
 	if p.Authorization != nil {
-		out.Authorization = string(p.Authorization.Default) + note(v1alpha1.AreaAuthorization)
+		out.Authorization = string(p.Authorization.Default) + noted(v1alpha1.AreaAuthorization)
 	}
 	if p.Egress != nil {
-		out.Egress = string(p.Egress.Default) + note(v1alpha1.AreaEgress)
+		out.Egress = string(p.Egress.Default) + noted(v1alpha1.AreaEgress)
 		out.EgressAssurance = c.Decision.Result.Assurance
 	}
 	if p.AccessLog != "" {
@@ -274,6 +282,10 @@ func (c *computer) rules() []v1alpha1.RuleStatus {
 	}
 	missing := c.Decision.Unserved
 	for _, r := range c.Decision.Result.Rules {
+		if c.held(r.Area) {
+			out = append(out, waiting(r))
+			continue
+		}
 		// What is not in the cluster is not in force, whatever the compiler made of it.
 		if r.Verdict == v1alpha1.VerdictEnforced || r.Verdict == v1alpha1.VerdictDryRun {
 			switch {
@@ -305,6 +317,10 @@ func (c *computer) findings() []v1alpha1.Finding {
 			Remediation: "remove the override from the profile, or give it a later expiresAt",
 		})
 	}
+	for _, f := range c.Decision.Findings {
+		out = append(out, f.Finding)
+	}
+	audit.Sort(out, func(f v1alpha1.Finding) v1alpha1.Finding { return f })
 	if len(out) > v1alpha1.MaxStatusFindings {
 		out = out[:v1alpha1.MaxStatusFindings]
 	}
@@ -322,6 +338,7 @@ func (c *computer) attention(s v1alpha1.MeshSecurityProfileStatus) []string {
 			out = append(out, fmt.Sprintf("%s is %s: %s", cond.Type, strings.ToLower(string(cond.Status)), cond.Message))
 		}
 	}
+	out = append(out, c.lockouts()...)
 	out = append(out, rulesInWords(s.Rules)...)
 	out = append(out, c.guard()...)
 	if c.Decision.Paused {

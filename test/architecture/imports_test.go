@@ -12,7 +12,7 @@ const module = "github.com/meshsecurity/mesh-security-operator"
 // Value types: what the pure packages may stand on, by prefix.
 var values = []string{
 	module + "/api", module + "/internal/facts", module + "/internal/posture", module + "/internal/mesh", module + "/internal/drift",
-	module + "/internal/plan", module + "/internal/effective", module + "/internal/decide", module + "/internal/status",
+	module + "/internal/plan", module + "/internal/effective", module + "/internal/audit", module + "/internal/decide", module + "/internal/status",
 	"k8s.io/api/", "k8s.io/apimachinery", "istio.io/", "google.golang.org/protobuf", "sigs.k8s.io/structured-merge-diff",
 }
 
@@ -29,6 +29,7 @@ var allowed = map[string][]string{
 	"internal/drift":          values,
 	"internal/plan":           values,
 	"internal/effective":      values,
+	"internal/audit":          values,
 	"internal/decide":         values,
 	"internal/status":         values,
 }

@@ -177,7 +177,7 @@ spec: {mtls: {mode: DISABLE}}
 		Expect(mode()).To(Equal("STRICT"))
 	})
 
-	It("in the namespace under another name makes the effective state unknown", func(ctx SpecContext) {
+	It("in the namespace under another name is taken into account", func(ctx SpecContext) {
 		shared.namespace("foreign")
 		shared.apply(strict("foreign"))
 		shared.ready(ctx, "foreign", "main")
@@ -188,7 +188,7 @@ kind: AuthorizationPolicy
 metadata: {name: open-house, namespace: foreign}
 spec: {rules: [{}]}
 `)
-		Eventually(shared.condition(ctx, "foreign", "main", "AuthorizationEnforced")).Should(Equal("Unknown/ForeignPolicies"))
+		Eventually(shared.condition(ctx, "foreign", "main", "AuthorizationEnforced")).Should(Equal("False/Shadowed"))
 		Expect(shared.kubectl("-n", "foreign", "get", "ap", "open-house", "-o", "jsonpath={.spec}")).To(Equal(`{"rules":[{}]}`))
 		shared.kubectl("-n", "foreign", "delete", "ap", "open-house")
 		Eventually(shared.condition(ctx, "foreign", "main", "AuthorizationEnforced")).Should(Equal("True/Enforced"))

@@ -1,12 +1,14 @@
 package istio
 
 import (
+	"slices"
 	"strings"
 
 	securityapi "istio.io/api/security/v1beta1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	telemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
+	netv1 "k8s.io/api/networking/v1"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
@@ -51,6 +53,39 @@ func dryRun(objects []mesh.Object, f facts.Facts) []mesh.Object {
 		}
 	}
 	return out
+}
+
+// heldBack makes of the objects of areas that wait what dryRun makes of them.
+// Rules that allow are among these: the mesh denies all else to a workload as
+// soon as one of them is enforced.
+func heldBack(objects []mesh.Object, areas []v1alpha1.Area, f facts.Facts) []mesh.Object {
+	var out, waiting []mesh.Object
+	for _, o := range objects {
+		if slices.Contains(areas, areaOf(o)) {
+			waiting = append(waiting, o)
+		} else {
+			out = append(out, o)
+		}
+	}
+	return append(out, dryRun(waiting, f)...)
+}
+
+// areaOf is the area in which an object has something denied.
+func areaOf(o mesh.Object) v1alpha1.Area {
+	switch o := o.(type) {
+	case *securityv1.PeerAuthentication:
+		return v1alpha1.AreaMutualTLS
+	case *securityv1.AuthorizationPolicy, *securityv1.RequestAuthentication:
+		return v1alpha1.AreaAuthorization
+	case *networkingv1.Sidecar, *networkingv1.ServiceEntry:
+		return v1alpha1.AreaEgress
+	case *netv1.NetworkPolicy:
+		if slices.Contains(o.Spec.PolicyTypes, netv1.PolicyTypeIngress) {
+			return v1alpha1.AreaAuthorization
+		}
+		return v1alpha1.AreaEgress
+	}
+	return v1alpha1.AreaLogging
 }
 
 // verdict is the status line of a rule in the posture's mode.

@@ -39,6 +39,10 @@ func (Sidecar) Compile(p posture.Posture, f facts.Facts) mesh.Result {
 	case v1alpha1.ModeDryRun:
 		objects, assurance = dryRun(objects, f), ""
 	case v1alpha1.ModeEnforce:
+		objects = heldBack(objects, p.Held, f)
+		if slices.Contains(p.Held, v1alpha1.AreaEgress) {
+			assurance = ""
+		}
 	}
 	slices.SortFunc(objects, func(a, b mesh.Object) int {
 		return cmp.Or(

@@ -1,0 +1,32 @@
+package audit
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Page is the catalogue as a page of the documentation.
+func Page() string {
+	var b strings.Builder
+	b.WriteString(`# Checks
+
+Findings in ` + "`status.findings`" + ` name one of these. The page is made from the registry in ` + "`internal/audit`" + ` by ` + "`make golden`" + `; IDs never change.
+
+LOCK is the [lock-out preflight](../how-to/adopt-without-outage.md#let-the-preflight-look): what is known to call in, or to go out, and that the profile refuses. With ` + "`preflight: Block`" + ` every finding that has areas holds these back before they are enforced for the first time.
+`)
+	for _, c := range Checks() {
+		fmt.Fprintf(&b, "\n## %s: %s\n\nSeverity %s.\n\n- What to do: %s.\n- What it can't see: %s\n", c.ID, c.Title, c.Severity, c.Remediation, c.Limits)
+		if len(c.Reads) > 0 {
+			fmt.Fprintf(&b, "- Reads, and says unknown where it can't: %s.\n", strings.Join(c.Reads, ", "))
+		}
+		b.WriteString("- More: ")
+		for i, r := range c.References {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			fmt.Fprintf(&b, "<%s>", r)
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}

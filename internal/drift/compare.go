@@ -62,37 +62,61 @@ func Compare(desired, live []mesh.Object, opts Options) []Change {
 			continue
 		}
 		wanted[key] = true
-		if c, differs := compare(key, want, found[key], e, opts); differs {
+		if c, differs := compare(key, want, found[key], opts); differs {
 			changes = append(changes, c)
 		}
 	}
 	for key, have := range found {
 		if !wanted[key] && ours(have, opts) {
-			changes = append(changes, unexpected(key, have, e, opts))
+			changes = append(changes, unexpected(key, have, opts))
 		}
 	}
 	slices.SortFunc(changes, func(a, b Change) int {
 		return cmp.Or(cmp.Compare(a.Key.Kind, b.Key.Kind), cmp.Compare(a.Key.Group, b.Key.Group), cmp.Compare(a.Key.Name, b.Key.Name))
 	})
+	e.judge(changes)
 	return changes
 }
 
+// maxJudged is for how many changes at a time the effect is worked out: as many
+// as status keeps. Each costs a comparison of two worlds, which is milliseconds
+// and, for the largest profiles, seconds.
+const maxJudged = v1alpha1.MaxStatusDrift
+
+// judge works out the effect of what others did. Of what follows from our own
+// intent nobody asks for it, and it counts as the worst, like what is too much
+// to look at.
+func (e *evidence) judge(changes []Change) {
+	judged := 0
+	for i := range changes {
+		c := &changes[i]
+		switch {
+		case c.Effect != "":
+		case (c.Drift || c.Type == Conflict) && judged < maxJudged:
+			c.Effect = e.effect(c.Key, c.Live)
+			judged++
+		default:
+			c.Effect = v1alpha1.EffectWeakens
+		}
+	}
+}
+
 // compare one desired object with what has its name, nil for nothing.
-func compare(key Key, want, have mesh.Object, e *evidence, opts Options) (Change, bool) {
+func compare(key Key, want, have mesh.Object, opts Options) (Change, bool) {
 	c := Change{Key: key, Desired: want, Live: have, Actor: ActorUnknown}
 	switch {
 	case have == nil:
-		c.Type, c.Effect = Missing, e.effect(key, nil)
+		c.Type = Missing
 		c.Drift, c.OutOfSync = opts.IntentUnchanged, !opts.IntentUnchanged
 		return c, true
 	case !ours(have, opts):
 		if have.GetAnnotations()[v1alpha1.AnnotationAdopt] != "true" {
-			c.Type, c.Effect = Conflict, e.effect(key, have)
+			c.Type = Conflict
 			c.Actor, c.At = readManagers(have).latest()
 			return c, true
 		}
 		// Taking over is our doing, so it is never drift.
-		c.Type, c.Effect, c.Adopted, c.OutOfSync = Modified, e.effect(key, have), true, true
+		c.Type, c.Adopted, c.OutOfSync = Modified, true, true
 		c.Alone = Effect(want, have, nil, nil)
 		c.Fields = differences(want, have, readManagers(have)).fields
 		nameDefaults(c.Fields, want)
@@ -100,19 +124,19 @@ func compare(key Key, want, have mesh.Object, e *evidence, opts Options) (Change
 	}
 
 	if equal(want, have) && !mayHide(have) {
-		return c.deleting(e)
+		return c.deleting()
 	}
-	return c.modified(e, opts)
+	return c.modified(opts)
 }
 
 // modified is an object of ours that the fast path does not find equal.
-func (c Change) modified(e *evidence, opts Options) (Change, bool) {
+func (c Change) modified(opts Options) (Change, bool) {
 	owners := readManagers(c.Live)
 	d := differences(c.Desired, c.Live, owners)
 	if len(d.fields) == 0 {
-		return c.deleting(e)
+		return c.deleting()
 	}
-	c.Type, c.Fields, c.Effect = Modified, d.fields, e.effect(c.Key, c.Live)
+	c.Type, c.Fields = Modified, d.fields
 	c.Alone = Effect(c.Desired, c.Live, nil, nil)
 	if d.hidden {
 		// Nobody here knows what the field does.
@@ -134,17 +158,16 @@ func (c Change) modified(e *evidence, opts Options) (Change, bool) {
 
 // deleting is an object that is as desired: no change, unless it is on its way
 // out. That is not drift yet: its disappearance will be, once.
-func (c Change) deleting(e *evidence) (Change, bool) {
+func (c Change) deleting() (Change, bool) {
 	if c.Live.GetDeletionTimestamp() == nil {
 		return Change{}, false
 	}
 	c.Type, c.Waiting, c.OutOfSync = Missing, true, true
-	c.Effect = e.effect(c.Key, nil)
 	return c, true
 }
 
-func unexpected(key Key, have mesh.Object, e *evidence, opts Options) Change {
-	c := Change{Type: Unexpected, Key: key, Live: have, Effect: e.effect(key, have)}
+func unexpected(key Key, have mesh.Object, opts Options) Change {
+	c := Change{Type: Unexpected, Key: key, Live: have}
 	c.Actor, c.At = readManagers(have).latest()
 	c.Waiting = have.GetDeletionTimestamp() != nil
 	c.Drift, c.OutOfSync = opts.IntentUnchanged && !c.Waiting, !opts.IntentUnchanged || c.Waiting

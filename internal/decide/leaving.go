@@ -42,7 +42,11 @@ func withdraw(o facts.Observed) Decision {
 		d.Steps = plan.Release(o.Live, ownerIn(d.Leaving))
 	default:
 		d.Changes = drift.Compare(nil, o.Live, drift.Options{Known: known(o)})
-		d.Changes = slices.DeleteFunc(d.Changes, func(c drift.Change) bool { return !c.Prunable() })
+		d.Changes = slices.DeleteFunc(d.Changes, func(c drift.Change) bool {
+			// One without them was orphaned a moment ago: the garbage collector
+			// takes its own finalizer off before ours goes.
+			return !c.Prunable() || !slices.ContainsFunc(c.Live.GetOwnerReferences(), ownerIn(d.Leaving))
+		})
 		d.Steps = plan.Make(d.Changes)
 	}
 	d.LetGo = len(d.Steps) == 0 && len(d.Changes) == 0

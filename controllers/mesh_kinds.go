@@ -39,8 +39,10 @@ type MeshKinds struct {
 	// profiled lists the namespaces that have a profile.
 	profiled func(context.Context) []string
 
-	mu    sync.Mutex
-	kinds map[string]*watchedKind
+	mu sync.Mutex
+	// kinds by the name of their CustomResourceDefinition. VirtualService is read
+	// for two purposes, in a cache each.
+	kinds map[string][]*watchedKind
 	crds  toolscache.ResourceEventHandlerRegistration
 	// conversions are the events of CustomResourceDefinitions themselves.
 	conversions enqueue
@@ -77,13 +79,14 @@ type watchedKind struct {
 	done chan struct{}
 }
 
-// dependants marks, in the map of kinds, a kind as it is read for the
-// preflight: VirtualService is read for both purposes, in a cache each.
-const dependants = "/dependants"
+// served are the kinds that CustomResourceDefinitions serve, or may serve.
+func (m *MeshKinds) served() []*watchedKind {
+	return slices.Concat(slices.Collect(maps.Values(m.kinds))...)
+}
 
 // NewMeshKinds returns a source that watches the mesh's kinds.
 func NewMeshKinds(c, optional cache.Cache, log logr.Logger, profiled func(context.Context) []string, handle func(schema.GroupVersionKind) enqueue, guards enqueue, control map[client.Object]enqueue, depends func(snapshot.DependantKind) enqueue) (*MeshKinds, error) {
-	m := &MeshKinds{cache: c, optional: optional, log: log, profiled: profiled, kinds: map[string]*watchedKind{}}
+	m := &MeshKinds{cache: c, optional: optional, log: log, profiled: profiled, kinds: map[string][]*watchedKind{}}
 	m.guards = &watchedKind{enqueue: guards, optional: true, object: func() client.Object { return &admissionv1.ValidatingAdmissionPolicyBinding{} }}
 	for o, e := range control {
 		m.control = append(m.control, &watchedKind{enqueue: e, optional: true, object: func() client.Object { return o }})
@@ -95,15 +98,15 @@ func NewMeshKinds(c, optional cache.Cache, log logr.Logger, profiled func(contex
 		if _, ok := k.New().(client.Object); !ok {
 			return nil, fmt.Errorf("%s: not a client object", k.GVK)
 		}
-		m.kinds[k.CRD()] = &watchedKind{gvk: k.GVK, versions: []string{k.GVK.Version}, enqueue: handle(k.GVK), object: func() client.Object {
+		m.kinds[k.CRD()] = []*watchedKind{{gvk: k.GVK, versions: []string{k.GVK.Version}, enqueue: handle(k.GVK), object: func() client.Object {
 			o, _ := k.New().(client.Object)
 			return o
-		}}
+		}}}
 	}
 	for crd, gvk := range map[string]schema.GroupVersionKind{
 		"envoyfilters." + mesh.EnvoyFilter.Group: mesh.EnvoyFilter, "wasmplugins." + mesh.WasmPlugin.Group: mesh.WasmPlugin,
 	} {
-		m.kinds[crd] = &watchedKind{gvk: gvk, versions: []string{gvk.Version}, enqueue: handle(gvk), object: func() client.Object { return snapshot.Metadata(gvk) }}
+		m.kinds[crd] = []*watchedKind{{gvk: gvk, versions: []string{gvk.Version}, enqueue: handle(gvk), object: func() client.Object { return snapshot.Metadata(gvk) }}}
 	}
 	for _, k := range snapshot.DependantKinds() {
 		w := &watchedKind{gvk: k.GroupKind.WithVersion(k.Versions[0]), versions: k.Versions, enqueue: depends(k), concerns: k.Concerns, optional: true}
@@ -111,7 +114,7 @@ func NewMeshKinds(c, optional cache.Cache, log logr.Logger, profiled func(contex
 		if k.CRD == "" {
 			m.always = append(m.always, w)
 		} else {
-			m.kinds[k.CRD+dependants] = w
+			m.kinds[k.CRD] = append(m.kinds[k.CRD], w)
 		}
 	}
 	m.conversions = enqueue{priority: priorityFacts, namespaces: snapshot.CRDConcerns, changed: dependantChanged, moves: true}
@@ -123,7 +126,7 @@ func NewMeshKinds(c, optional cache.Cache, log logr.Logger, profiled func(contex
 func (m *MeshKinds) Dependant(kind schema.GroupKind) (version string, read facts.Tristate) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, k := range append(slices.Collect(maps.Values(m.kinds)), m.always...) {
+	for _, k := range append(m.served(), m.always...) {
 		if !k.optional || k.gvk.GroupKind() != kind {
 			continue
 		}
@@ -142,7 +145,7 @@ func (m *MeshKinds) Dependant(kind schema.GroupKind) (version string, read facts
 func (m *MeshKinds) Served(gvk schema.GroupVersionKind) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, k := range m.kinds {
+	for _, k := range m.served() {
 		if k.gvk == gvk && !k.optional {
 			return k.synced
 		}
@@ -198,7 +201,7 @@ func (m *MeshKinds) WaitForSync(ctx context.Context) error {
 	m.mu.Lock()
 	var waits []chan struct{}
 	optional := slices.Concat(m.control, m.always, []*watchedKind{m.guards})
-	for _, k := range m.kinds {
+	for _, k := range m.served() {
 		switch {
 		case k.stop == nil:
 		case k.optional:
@@ -278,10 +281,8 @@ func (m *MeshKinds) observe(ctx context.Context, q queue, o any, gone bool) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, name := range []string{crd.Name, crd.Name + dependants} {
-		if k, ok := m.kinds[name]; ok {
-			m.follow(ctx, q, k, crd, gone)
-		}
+	for _, k := range m.kinds[crd.Name] {
+		m.follow(ctx, q, k, crd, gone)
 	}
 }
 

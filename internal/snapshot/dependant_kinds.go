@@ -137,7 +137,7 @@ func virtualServiceConcerns(o client.Object) []string {
 		return nil
 	}
 	var out []string
-	for _, d := range destinationsOf(vs) {
+	for _, d := range destinations(vs) {
 		_, ns := serviceOf(d.GetHost(), vs.Namespace)
 		out = append(out, ns)
 	}

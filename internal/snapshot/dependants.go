@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -281,33 +280,13 @@ func gatewaysOf(vs *networkingv1.VirtualService) []facts.GatewayReference {
 	return out
 }
 
-func destinationsOf(vs *networkingv1.VirtualService) []*networkingapi.Destination {
-	var out []*networkingapi.Destination
-	for _, r := range vs.Spec.GetHttp() {
-		for _, d := range r.GetRoute() {
-			out = append(out, d.GetDestination())
-		}
-	}
-	for _, r := range vs.Spec.GetTls() {
-		for _, d := range r.GetRoute() {
-			out = append(out, d.GetDestination())
-		}
-	}
-	for _, r := range vs.Spec.GetTcp() {
-		for _, d := range r.GetRoute() {
-			out = append(out, d.GetDestination())
-		}
-	}
-	return out
-}
-
 func virtualServiceRoutes(vs *networkingv1.VirtualService, from facts.Source, namespace string) []facts.Route {
 	var out []facts.Route
 	gateways := gatewaysOf(vs)
 	if len(gateways) == 0 {
 		return nil
 	}
-	for _, d := range destinationsOf(vs) {
+	for _, d := range destinations(vs) {
 		service, ns := serviceOf(d.GetHost(), vs.Namespace)
 		if ns == namespace {
 			port := intstr.FromInt32(int32(d.GetPort().GetNumber())) //nolint:gosec // a port

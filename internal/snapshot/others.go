@@ -299,8 +299,8 @@ func leadsAway(v *networkingv1.VirtualService, domain string) bool {
 	if g := v.Spec.GetGateways(); len(g) > 0 && !slices.Contains(g, "mesh") {
 		return false
 	}
-	hosts, delegates := destinations(v)
-	return delegates || slices.ContainsFunc(hosts, func(h string) bool {
+	return delegates(v) || slices.ContainsFunc(destinations(v), func(d *networkingapi.Destination) bool {
+		h := d.GetHost()
 		return !slices.Contains(v.Spec.GetHosts(), h) && !within(h, v.Namespace, domain)
 	})
 }
@@ -311,35 +311,43 @@ func within(host, namespace, domain string) bool {
 	return !dotted || rest == namespace || rest == namespace+".svc" || rest == namespace+".svc."+domain
 }
 
-// destinations are the hosts that a VirtualService leads to, and whether it
-// leaves some of that to another one.
-func destinations(v *networkingv1.VirtualService) (hosts []string, delegates bool) {
-	add := func(d *networkingapi.Destination) {
-		if h := d.GetHost(); h != "" && !slices.Contains(hosts, h) {
-			hosts = append(hosts, h)
-		}
-	}
+// destinations are what a VirtualService leads to. What calls are mirrored to is
+// among them once, without a port.
+func destinations(v *networkingv1.VirtualService) []*networkingapi.Destination {
+	var out []*networkingapi.Destination
 	for _, r := range v.Spec.GetHttp() {
 		for _, d := range r.GetRoute() {
-			add(d.GetDestination())
-		}
-		for _, m := range r.GetMirrors() {
-			add(m.GetDestination())
-		}
-		add(r.GetMirror())
-		delegates = delegates || r.GetDelegate() != nil
-	}
-	for _, r := range v.Spec.GetTcp() {
-		for _, d := range r.GetRoute() {
-			add(d.GetDestination())
+			out = append(out, d.GetDestination())
 		}
 	}
 	for _, r := range v.Spec.GetTls() {
 		for _, d := range r.GetRoute() {
-			add(d.GetDestination())
+			out = append(out, d.GetDestination())
 		}
 	}
-	return hosts, delegates
+	for _, r := range v.Spec.GetTcp() {
+		for _, d := range r.GetRoute() {
+			out = append(out, d.GetDestination())
+		}
+	}
+	mirrored := func(to *networkingapi.Destination) {
+		h := to.GetHost()
+		if h != "" && !slices.ContainsFunc(out, func(d *networkingapi.Destination) bool { return d.GetHost() == h }) {
+			out = append(out, &networkingapi.Destination{Host: h})
+		}
+	}
+	for _, r := range v.Spec.GetHttp() {
+		for _, m := range r.GetMirrors() {
+			mirrored(m.GetDestination())
+		}
+		mirrored(r.GetMirror())
+	}
+	return out
+}
+
+// delegates says whether a VirtualService leaves some calls to another one.
+func delegates(v *networkingv1.VirtualService) bool {
+	return slices.ContainsFunc(v.Spec.GetHttp(), func(r *networkingapi.HTTPRoute) bool { return r.GetDelegate() != nil })
 }
 
 // Metadata is the form in which a kind is cached of which only existence matters.

@@ -195,17 +195,10 @@ func trimVirtualService(v *networkingv1.VirtualService) *networkingv1.VirtualSer
 	out.Labels = nil
 	out.Spec.Hosts, out.Spec.Gateways, out.Spec.ExportTo = v.Spec.GetHosts(), v.Spec.GetGateways(), v.Spec.GetExportTo()
 	kept := &networkingapi.HTTPRoute{}
-	for _, d := range destinationsOf(v) {
+	for _, d := range destinations(v) {
 		kept.Route = append(kept.Route, &networkingapi.HTTPRouteDestination{Destination: d})
 	}
-	hosts, delegates := destinations(v)
-	for _, h := range hosts {
-		// What calls are mirrored to has no port there.
-		if !slices.ContainsFunc(kept.Route, func(d *networkingapi.HTTPRouteDestination) bool { return d.GetDestination().GetHost() == h }) {
-			kept.Route = append(kept.Route, &networkingapi.HTTPRouteDestination{Destination: &networkingapi.Destination{Host: h}})
-		}
-	}
-	if delegates {
+	if delegates(v) {
 		kept.Delegate = &networkingapi.Delegate{}
 	}
 	out.Spec.Http = []*networkingapi.HTTPRoute{kept}

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/effective"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 )
 
@@ -34,8 +35,8 @@ func equal(want, have mesh.Object) bool {
 }
 
 func specEqual(want, have mesh.Object) bool {
-	if w := message(want); w != nil {
-		return proto.Equal(w, message(have))
+	if w := effective.Message(want); w != nil {
+		return proto.Equal(w, effective.Message(have))
 	}
 	w, ok := want.(*netv1.NetworkPolicy)
 	h, is := have.(*netv1.NetworkPolicy)
@@ -95,7 +96,7 @@ func tree(o mesh.Object) (map[string]any, error) {
 // specJSON is the canonical JSON of a spec. For Istio's kinds it omits what has
 // its default value, as Istio's own clients do on the wire.
 func specJSON(o mesh.Object) ([]byte, error) {
-	if m, ok := message(o).(json.Marshaler); ok {
+	if m, ok := effective.Message(o).(json.Marshaler); ok {
 		return m.MarshalJSON()
 	}
 	if np, ok := o.(*netv1.NetworkPolicy); ok {
@@ -221,7 +222,7 @@ func segments(pointer string) []string {
 // nameDefaults fills in the names of enums' defaults, which canonical JSON
 // leaves out: "ALLOW → AUDIT" says more than "→ AUDIT".
 func nameDefaults(fields []v1alpha1.FieldChange, o mesh.Object) {
-	m := message(o)
+	m := effective.Message(o)
 	if m == nil {
 		return
 	}

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/value"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/effective"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 )
 
@@ -230,7 +231,7 @@ func (ms managers) hidden(live mesh.Object) []v1alpha1.FieldChange {
 
 // knownTo is how many elements of a path below the spec our types know.
 func knownTo(o mesh.Object, p fieldpath.Path) int {
-	if m := message(o); m != nil {
+	if m := effective.Message(o); m != nil {
 		return knownToMessage(m.ProtoReflect().Descriptor(), p)
 	}
 	return knownToType(reflect.TypeFor[netv1.NetworkPolicySpec](), p)

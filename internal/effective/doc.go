@@ -4,8 +4,9 @@
 // It is careful in one direction only: where it can't tell, the answer is
 // Unknown, never True. It must never read the cluster.
 //
-// Evaluate judges each area of a namespace as a whole, and takes a foreign
-// policy that could change the outcome for a reason not to know.
+// Evaluate judges each area of a namespace as a whole, by what its caller
+// compared; an object of which the model can't tell what it does is a reason
+// not to know.
 //
 // Model answers for a single workload, port and caller, by Istio's rules of
 // precedence for sidecars:

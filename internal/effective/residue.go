@@ -17,9 +17,8 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 )
 
-// message is the spec of a kind that the model knows; nil for NetworkPolicy,
-// whose type is its schema, and for the kinds that it does not know.
-func message(o facts.Object) proto.Message {
+// Message is the spec of one of Istio's kinds, and nil for any other object.
+func Message(o facts.Object) proto.Message {
 	switch o := o.(type) {
 	case *securityv1.PeerAuthentication:
 		return &o.Spec
@@ -33,10 +32,24 @@ func message(o facts.Object) proto.Message {
 		return &o.Spec
 	case *networkingv1.DestinationRule:
 		return &o.Spec
+	case *networkingv1.Gateway:
+		return &o.Spec
+	case *networkingv1.VirtualService:
+		return &o.Spec
 	case *telemetryv1.Telemetry:
 		return &o.Spec
 	}
 	return nil
+}
+
+// known is the spec of a kind that the model knows; nil for NetworkPolicy, whose
+// type is its schema, and for the kinds that it does not know.
+func known(o facts.Object) proto.Message {
+	switch o.(type) {
+	case *networkingv1.Gateway, *networkingv1.VirtualService:
+		return nil
+	}
+	return Message(o)
 }
 
 // alike says whether two objects of one name are the same to the mesh.
@@ -45,8 +58,8 @@ func alike(a, b facts.Object) bool {
 	if !at.Equal(&bt) || !maps.Equal(marks(a.GetLabels()), marks(b.GetLabels())) || !maps.Equal(marks(a.GetAnnotations()), marks(b.GetAnnotations())) {
 		return false
 	}
-	if m := message(a); m != nil {
-		return proto.Equal(m, message(b))
+	if m := known(a); m != nil {
+		return proto.Equal(m, known(b))
 	}
 	x, ok := a.(*netv1.NetworkPolicy)
 	y, is := b.(*netv1.NetworkPolicy)
@@ -91,7 +104,7 @@ func (c change) hides(domain string) bool {
 	if _, is := o.(*netv1.NetworkPolicy); is {
 		return !maps.Equal(unknownMarks(c.before), unknownMarks(c.after))
 	}
-	if message(o) == nil || !maps.Equal(unknownMarks(c.before), unknownMarks(c.after)) {
+	if known(o) == nil || !maps.Equal(unknownMarks(c.before), unknownMarks(c.after)) {
 		return true
 	}
 	return !proto.Equal(residue(c.before, o, c.after != nil, domain), residue(c.after, o, c.before != nil, domain))
@@ -135,7 +148,7 @@ func residue(o, kind facts.Object, both bool, domain string) proto.Message {
 // spec is a copy of an object's spec, an empty one for no object.
 func spec[T proto.Message](o facts.Object, empty T) T {
 	if o != nil {
-		proto.Merge(empty, message(o))
+		proto.Merge(empty, known(o))
 	}
 	return empty
 }

@@ -57,8 +57,6 @@ type Decision struct {
 	Leaving []*v1alpha1.MeshSecurityProfile
 	// LetGo is true when nothing keeps them any more.
 	LetGo bool
-	// Retained is true where what was written for them is left in force.
-	Retained bool
 
 	judgement *judgement
 }
@@ -119,11 +117,18 @@ func (d *Decision) compare(o facts.Observed, intentUnchanged bool) {
 	}
 }
 
-// around is what is known of the mesh besides the namespace's own objects. The
-// root namespace's are not read.
-func around(o facts.Observed) *effective.World {
+// world is what the mesh acts on in a namespace, besides objects.
+func world(o facts.Observed) effective.World {
 	f := o.Facts
-	return &effective.World{Namespace: f.Namespace.Name, Mesh: f.Mesh, Pods: f.Pods, Services: f.Services, Partial: true}
+	return effective.World{Namespace: f.Namespace.Name, Mesh: f.Mesh, Pods: f.Pods, Services: f.Services, Partial: !f.Mesh.ConfigRead}
+}
+
+// around is the world of a change. Objects of other namespaces are left out of
+// it, so that it is not the whole one.
+func around(o facts.Observed) *effective.World {
+	w := world(o)
+	w.Partial = true
+	return &w
 }
 
 // Left says whether a change is left as it is: somebody else's object, or

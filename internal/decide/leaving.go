@@ -38,7 +38,6 @@ func withdraw(o facts.Observed) Decision {
 	switch {
 	case o.Facts.Namespace.Terminating:
 	case retained(d.Leaving[0]):
-		d.Retained = true
 		d.Steps = plan.Release(o.Live, ownerIn(d.Leaving))
 	default:
 		d.Changes = drift.Compare(nil, o.Live, drift.Options{Known: known(o)})

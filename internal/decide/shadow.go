@@ -37,10 +37,7 @@ func (d *Decision) judge(o facts.Observed) {
 		return
 	}
 	d.judgement = &judgement{
-		world: effective.World{
-			Namespace: o.Facts.Namespace.Name, Mesh: o.Facts.Mesh, Pods: o.Facts.Pods, Services: o.Facts.Services,
-			Partial: !o.Facts.Mesh.ConfigRead,
-		},
+		world:   world(o),
 		desired: d.ours(o, nil),
 		foreign: d.foreign(o),
 	}

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -49,14 +47,7 @@ func startCluster(ctx context.Context, root string) (*cluster, error) {
 
 // kubectl runs the real kubectl as the owner of a kubeconfig.
 func (c *cluster) kubectl(kubeconfig, stdin string, args ...string) (string, error) {
-	cmd := exec.Command(c.KubectlPath(), args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
-	cmd.Stdin = strings.NewReader(stdin)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return string(out), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
-	}
-	return string(out), nil
+	return c.Kubectl([]string{"KUBECONFIG=" + kubeconfig}, stdin, args...)
 }
 
 // apply applies YAML as the administrator.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -148,15 +147,10 @@ func (c *cluster) stop() {
 
 // as runs kubectl as a user, with text on its standard input.
 func (c *cluster) as(user, stdin string, args ...string) (string, error) {
-	cmd := exec.Command(c.KubectlPath(), args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.configs[user], "KUBECACHEDIR="+filepath.Join(c.Dir(), "cache"),
-		"KUBE_EDITOR=sed -i 's/mode: STRICT/mode: PERMISSIVE/'")
-	cmd.Stdin = strings.NewReader(stdin)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("kubectl %s: %w\n%s", strings.Join(args, " "), err, out)
-	}
-	return string(out), err
+	return c.Kubectl([]string{
+		"KUBECONFIG=" + c.configs[user], "KUBECACHEDIR=" + filepath.Join(c.Dir(), "cache"),
+		"KUBE_EDITOR=sed -i 's/mode: STRICT/mode: PERMISSIVE/'",
+	}, stdin, args...)
 }
 
 func (c *cluster) kubectl(args ...string) string {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -183,6 +185,20 @@ func (c *ControlPlane) Dir() string { return c.dir }
 
 // KubectlPath is where kubectl is, which AssetsDir may lack.
 func (c *ControlPlane) KubectlPath() string { return c.program("kubectl") }
+
+// Kubectl runs kubectl with text on its standard input, and variables added to
+// the environment, KUBECONFIG=PATH at the least. It returns what kubectl
+// printed; the error has that too.
+func (c *ControlPlane) Kubectl(env []string, stdin string, args ...string) (string, error) {
+	cmd := exec.Command(c.KubectlPath(), args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("kubectl %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out), err
+}
 
 // User makes a user of these groups with no rights but what RBAC grants, and
 // returns its configuration, also as a kubeconfig.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -140,14 +139,7 @@ func (c *cluster) try(stdin string, args ...string) (string, error) {
 }
 
 func (c *cluster) as(kubeconfig, stdin string, args ...string) (string, error) {
-	cmd := exec.Command(c.KubectlPath(), args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
-	cmd.Stdin = strings.NewReader(stdin)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("kubectl %s: %w\n%s", strings.Join(args, " "), err, out)
-	}
-	return string(out), err
+	return c.Kubectl([]string{"KUBECONFIG=" + kubeconfig}, stdin, args...)
 }
 
 func (c *cluster) kubectl(args ...string) string {

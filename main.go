@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -50,6 +51,7 @@ func parse(args []string) (options, error) {
 	fs.IntVar(&o.workers, "workers", 4, "Namespaces that are worked on at a time.")
 	fs.Float64Var(&o.qps, "kube-api-qps", 200, "Requests a second to the API server, with bursts of twice as many.")
 	fs.StringVar(&o.MeshNamespace, "istio-namespace", "istio-system", "Namespace of istiod and of the mesh configuration.")
+	fs.StringVar(&o.Namespace, "operator-namespace", "", "The operator's own namespace, which no baseline selects. Empty: that of its service account, in a cluster.")
 	fs.StringVar(&o.ClusterDomain, "cluster-domain", "cluster.local", "DNS domain of the cluster's services.")
 	fs.StringVar(&o.policyEnforced, "network-policy-enforced", "", "Whether the cluster's network enforces NetworkPolicy: true or false. Empty: unknown, and nothing is reported as held by it.")
 	fs.StringVar(&o.clusterCIDRs, "cluster-cidrs", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,169.254.0.0/16,fc00::/7,fe80::/10",
@@ -67,7 +69,18 @@ func parse(args []string) (options, error) {
 		return o, fmt.Errorf("unexpected arguments %q: every setting is a flag", rest)
 	}
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&zapOptions)))
+	o.Namespace = cmp.Or(o.Namespace, ownNamespace())
 	return o, o.network()
+}
+
+// ownNamespace is that of the service account that the operator runs as; empty
+// outside of a cluster.
+func ownNamespace() string {
+	raw, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(raw))
 }
 
 // network checks and fills in what the flags say of the cluster's network.

@@ -14,14 +14,16 @@ import (
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/decide"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/report"
 	"github.com/meshsecurity/mesh-security-operator/internal/status"
 )
 
 // announce tells of transitions, by a log line, a metric and an Event each. An
 // Event is a write, so that a first success, which status shows, has none.
-func (r *NamespaceReconciler) announce(ctx context.Context, d decide.Decision, next v1alpha1.MeshSecurityProfileStatus, fresh []v1alpha1.DriftRecord) {
+func (r *NamespaceReconciler) announce(ctx context.Context, o facts.Observed, d decide.Decision, next v1alpha1.MeshSecurityProfileStatus, fresh []v1alpha1.DriftRecord) {
 	log := ctrl.LoggerFrom(ctx)
+	about := regarding(o, d)
 	report.Profile(d.Profile.Namespace, next.Conditions, d.Paused)
 	for _, rec := range fresh {
 		var related runtime.Object
@@ -40,7 +42,7 @@ func (r *NamespaceReconciler) announce(ctx context.Context, d decide.Decision, n
 		if rec.Type == v1alpha1.DriftShadowed && rec.Resolution == v1alpha1.ResolutionCorrected {
 			warning = corev1.EventTypeNormal
 		}
-		r.Events.Eventf(d.Profile, related, warning, "Drift"+string(rec.Resolution), "Compare", "%s", status.Describe(rec))
+		r.Events.Eventf(about, related, warning, "Drift"+string(rec.Resolution), "Compare", "%s", status.Describe(rec))
 	}
 	was := meta.FindStatusCondition(d.Profile.Status.Conditions, v1alpha1.ConditionReady)
 	is := meta.FindStatusCondition(next.Conditions, v1alpha1.ConditionReady)
@@ -49,10 +51,21 @@ func (r *NamespaceReconciler) announce(ctx context.Context, d decide.Decision, n
 	}
 	switch {
 	case is.Status != metav1.ConditionTrue:
-		r.Events.Eventf(d.Profile, nil, corev1.EventTypeWarning, is.Reason, "Reconcile", "%s", is.Message)
+		r.Events.Eventf(about, nil, corev1.EventTypeWarning, is.Reason, "Reconcile", "%s", is.Message)
 	case was != nil:
-		r.Events.Eventf(d.Profile, nil, corev1.EventTypeNormal, is.Reason, "Reconcile", "%s", is.Message)
+		r.Events.Eventf(about, nil, corev1.EventTypeNormal, is.Reason, "Reconcile", "%s", is.Message)
 	}
+}
+
+// regarding is what an Event is about: the profile, or without one the
+// namespace that baselines say something of.
+func regarding(o facts.Observed, d decide.Decision) runtime.Object {
+	if !d.Implied() {
+		return d.Profile
+	}
+	// Events of a cluster-scoped object would be in the namespace default, where
+	// those of this namespace do not look.
+	return &corev1.ObjectReference{Kind: "Namespace", APIVersion: "v1", Name: o.Facts.Namespace.Name, Namespace: o.Facts.Namespace.Name}
 }
 
 // readiness is the status and reason of Ready, for a log line.

@@ -24,7 +24,7 @@ import (
 // objects in no order. Where nothing is to be written it may do without.
 func (r *NamespaceReconciler) hold(ctx context.Context, o *facts.Observed, d *decide.Decision) error {
 	creates := slices.ContainsFunc(d.Steps, func(s plan.Step) bool { return s.Verb != plan.Delete })
-	if d.Profile == nil || !creates || slices.Contains(d.Profile.Finalizers, v1alpha1.Finalizer) {
+	if d.Profile == nil || d.Implied() || !creates || slices.Contains(d.Profile.Finalizers, v1alpha1.Finalizer) {
 		return nil
 	}
 	held, err := r.Writer.Hold(ctx, d.Profile)

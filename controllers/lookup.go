@@ -2,22 +2,51 @@ package controllers
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 )
 
 // profileLookup finds the namespaces whose profile an event concerns.
 type profileLookup struct {
 	client client.Reader
 	log    logr.Logger
+	fleet  *fleet
 }
 
-// all lists the namespaces that have a profile.
-func (l profileLookup) all(ctx context.Context) []string { return l.list(ctx) }
+// all lists the namespaces that have a profile, or for which a baseline implies one.
+func (l profileLookup) all(ctx context.Context) []string {
+	out := append(l.list(ctx), l.fleet.declared()...)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// ofBaseline lists the namespaces that a baseline selects or applies to.
+func (l profileLookup) ofBaseline(o client.Object) []string {
+	b, ok := o.(*v1alpha1.MeshSecurityBaseline)
+	if !ok {
+		return nil
+	}
+	out := l.fleet.under(b.UID)
+	var list corev1.NamespaceList
+	if err := l.client.List(context.Background(), &list, client.UnsafeDisableDeepCopy); err != nil {
+		l.log.V(1).Info("Namespaces can't be listed yet", "error", err.Error())
+		return out
+	}
+	for i := range list.Items {
+		if posture.Selects(&b.Spec, list.Items[i].Name, list.Items[i].Labels) {
+			out = append(out, list.Items[i].Name)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
 
 func (l profileLookup) list(ctx context.Context, opts ...client.ListOption) []string {
 	var list v1alpha1.MeshSecurityProfileList

@@ -6,6 +6,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/apply"
 	"github.com/meshsecurity/mesh-security-operator/internal/decide"
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
@@ -26,6 +27,9 @@ type remembered struct {
 	// lastGood is set while the profile can't be used.
 	lastGood []mesh.Object
 	fights   drift.Fights
+	// implied is the status of a namespace without a profile, which has no
+	// object to be in.
+	implied *v1alpha1.MeshSecurityProfileStatus
 }
 
 // recall adds what is remembered to what was observed.
@@ -34,6 +38,9 @@ func (m *memory) recall(namespace string, o *facts.Observed, now time.Time) {
 	defer m.mu.Unlock()
 	if r := m.of[namespace]; r != nil {
 		o.Ours, o.LastGood, o.Fights = r.ours, r.lastGood, r.fights.Open(now)
+		if r.implied != nil && len(o.Profiles) > 0 && o.Profiles[0].Name == "" {
+			o.Profiles[0].Status = *r.implied
+		}
 	}
 }
 
@@ -64,6 +71,14 @@ func (m *memory) decided(namespace string, seen facts.Observed, d decide.Decisio
 	defer m.mu.Unlock()
 	r := m.entry(namespace)
 	r.ours, r.lastGood = uids, d.LastGood
+}
+
+// reported remembers the status of a namespace without a profile; nil where
+// there is one.
+func (m *memory) reported(namespace string, implied *v1alpha1.MeshSecurityProfileStatus) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.entry(namespace).implied = implied
 }
 
 // acted counts the corrections that were made.

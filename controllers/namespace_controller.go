@@ -42,7 +42,8 @@ import (
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // NamespaceReconciler keeps one namespace as its profile declares. The
-// request's name is the namespace.
+// request's name is the namespace. One that has no profile is kept as the
+// baselines say that select it.
 type NamespaceReconciler struct {
 	Reader *snapshot.Reader
 	Writer *apply.Writer
@@ -53,16 +54,16 @@ type NamespaceReconciler struct {
 	Clock  func() time.Time
 
 	memory memory
+	fleet  *fleet
 }
 
 // Reconcile observes, decides, acts and reports.
 func (r *NamespaceReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	// Observe.
 	observed, err := r.Reader.Read(ctx, req.Name)
-	if apierrors.IsNotFound(err) || (err == nil && len(observed.Profiles) == 0) {
-		report.Forget(req.Name)
-		r.Ledger.Forget(req.Name)
-		r.memory.forget(req.Name)
+	if apierrors.IsNotFound(err) {
+		r.forget(req.Name)
+		r.fleet.forget(req.Name)
 		return reconcile.Result{}, nil
 	}
 	if err != nil {
@@ -77,8 +78,17 @@ func (r *NamespaceReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 	// Decide.
 	r.memory.recall(req.Name, &observed, now)
 	decision := decide.Make(observed, now)
+	if decision.Idle() {
+		r.forget(req.Name)
+		r.fleet.set(req.Name, standing{})
+		return reconcile.Result{}, nil
+	}
 	r.memory.decided(req.Name, observed, decision)
 	// Act.
+	if decision.Unheld(observed) {
+		// The baseline that is to own what is written is held in a moment.
+		return reconcile.Result{}, nil
+	}
 	if err := r.hold(ctx, &observed, &decision); err != nil {
 		return conflictWaits(err)
 	}
@@ -102,6 +112,13 @@ func (r *NamespaceReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 		return reconcile.Result{}, err
 	}
 	return requeue(decision, outcome, now), nil
+}
+
+// forget what is known of a namespace that nothing is declared for.
+func (r *NamespaceReconciler) forget(namespace string) {
+	report.Forget(namespace)
+	r.Ledger.Forget(namespace)
+	r.memory.forget(namespace)
 }
 
 // stale says whether the cache does not show yet what was last written here:
@@ -143,9 +160,16 @@ func (r *NamespaceReconciler) report(ctx context.Context, o facts.Observed, d de
 		return r.reportLeaving(ctx, d, out, now)
 	}
 	next, fresh := status.Compute(status.Input{Profile: d.Profile, Observed: o, Decision: d, Outcome: failures(out), Now: now})
-	errs := []error{r.writeStatus(ctx, d.Profile, next)}
-	if errs[0] == nil {
-		r.announce(ctx, d, next, fresh)
+	var errs []error
+	if d.Implied() {
+		r.memory.reported(d.Profile.Namespace, &next)
+	} else {
+		r.memory.reported(d.Profile.Namespace, nil)
+		errs = append(errs, r.writeStatus(ctx, d.Profile, next))
+	}
+	if errors.Join(errs...) == nil {
+		r.announce(ctx, o, d, next, fresh)
+		r.fleet.set(d.Profile.Namespace, standingOf(o, d, next))
 	}
 	for _, p := range o.Profiles[1:] {
 		if p.DeletionTimestamp == nil {
@@ -162,6 +186,8 @@ func (r *NamespaceReconciler) writeStatus(ctx context.Context, p *v1alpha1.MeshS
 	}
 	p = p.DeepCopy()
 	p.Status = next
+	// The cache has a part of them alone.
+	p.ManagedFields = nil
 	if err := r.Status.Update(ctx, p, client.FieldOwner(v1alpha1.ManagedByValue)); err != nil {
 		if apierrors.IsNotFound(err) {
 			return nil

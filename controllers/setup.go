@@ -43,6 +43,8 @@ type Config struct {
 	MeshNamespace string
 	// ClusterDomain is the DNS domain of services.
 	ClusterDomain string
+	// Namespace is the operator's own; empty outside of a cluster.
+	Namespace string
 	// Network is what is known of the cluster's network.
 	Network facts.Network
 	// Workers is how many namespaces are worked on at a time.
@@ -111,12 +113,16 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.MeshSecurityProfile{}, referenceIndex, referenceKeys); err != nil {
 		return nil, fmt.Errorf("index profiles: %w", err)
 	}
-	profiles := profileLookup{client: c, log: mgr.GetLogger()}
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.MeshSecurityException{}, snapshot.ExceptionIndex, snapshot.ExceptionNamespaces); err != nil {
+		return nil, fmt.Errorf("index exceptions: %w", err)
+	}
+	known := &fleet{}
+	profiles := profileLookup{client: c, log: mgr.GetLogger(), fleet: known}
 	if err := indexDependants(ctx, mgr.GetFieldIndexer()); err != nil {
 		return nil, err
 	}
 	own := func(o client.Object) []string { return []string{o.GetNamespace()} }
-	reader := &snapshot.Reader{Client: c, MeshNamespace: cfg.MeshNamespace, ClusterDomain: cfg.ClusterDomain, Network: cfg.Network}
+	reader := &snapshot.Reader{Client: c, MeshNamespace: cfg.MeshNamespace, ClusterDomain: cfg.ClusterDomain, Network: cfg.Network, Namespace: cfg.Namespace}
 	acting := actingLookup{profiles: profiles, root: reader.Root}
 	handle := func(gvk schema.GroupVersionKind) enqueue {
 		e := enqueue{priority: priorityDrift, namespaces: own, wide: acting.of(gvk.Kind), acts: actsOtherwise}
@@ -148,6 +154,7 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 		Status: c.Status(),
 		Events: mgr.GetEventRecorder(v1alpha1.ManagedByValue),
 		Clock:  cfg.Clock,
+		fleet:  known,
 	}
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("profile").
@@ -164,6 +171,8 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 			},
 		}).
 		Watches(&v1alpha1.MeshSecurityProfile{}, enqueue{priority: priorityEdit, namespaces: own, changed: profileChanged}).
+		Watches(&v1alpha1.MeshSecurityBaseline{}, enqueue{priority: priorityFanOut, namespaces: profiles.ofBaseline, changed: baselineChanged, moves: true}).
+		Watches(&v1alpha1.MeshSecurityException{}, enqueue{priority: priorityEdit, namespaces: snapshot.ExceptionNamespaces, changed: profileChanged, moves: true}).
 		Watches(&corev1.Pod{}, enqueue{namespaces: profiles.ofPod, changed: podChanged, moves: true}).
 		Watches(&corev1.Service{}, enqueue{namespaces: profiles.withOwn("service"), changed: serviceChanged}).
 		Watches(&corev1.Namespace{}, enqueue{namespaces: profiles.ofNamespace, changed: namespaceChanged}).
@@ -176,11 +185,9 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	if err := b.WatchesRawSource(kinds).Complete(r); err != nil {
 		return nil, fmt.Errorf("set up the profile controller: %w", err)
 	}
-	if err := setupNotImplemented(mgr); err != nil {
-		return nil, err
-	}
-
-	return kinds.Ready, nil
+	baselines := &BaselineReconciler{Client: c, Reader: reader, Writer: r.Writer, Events: r.Events, Clock: cfg.Clock, fleet: known}
+	exceptions := &ExceptionReconciler{Client: c, Reader: reader, Events: r.Events, Clock: cfg.Clock, fleet: known}
+	return kinds.Ready, errors.Join(baselines.setup(mgr), exceptions.setup(mgr))
 }
 
 // The functions below say whether an update matters. What they compare is what

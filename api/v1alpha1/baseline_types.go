@@ -1,6 +1,9 @@
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
 
 // UnprofiledMode says what a baseline does in a selected namespace that has no profile.
 // +kubebuilder:validation:Enum=Enforce;DryRun;Audit;Ignore
@@ -265,6 +268,11 @@ type MeshSecurityBaselineStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
+	// rolledOut is what has reached every selected namespace. With rollout, the
+	// namespaces that are no canaries keep it until the canaries are Ready.
+	// +optional
+	RolledOut *RolledOut `json:"rolledOut,omitempty"`
+
 	// namespaces counts the selected namespaces.
 	// +optional
 	Namespaces *NamespaceCounts `json:"namespaces,omitempty"`
@@ -281,6 +289,21 @@ type MeshSecurityBaselineStatus struct {
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=8
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// RolledOut is a state of a baseline's spec.
+type RolledOut struct {
+	// revision is a fingerprint of the spec, without rollout.
+	// +required
+	// +kubebuilder:validation:MaxLength=64
+	Revision string `json:"revision"`
+
+	// spec is the spec itself. Absent without rollout.
+	// +optional
+	// +kubebuilder:pruning:PreserveUnknownFields
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:validation:Type=object
+	Spec *runtime.RawExtension `json:"spec,omitempty"`
 }
 
 // NamespaceCounts counts namespaces.

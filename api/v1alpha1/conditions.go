@@ -24,6 +24,11 @@ const (
 	// ConditionCompliant is True when no finding of severity High or above is
 	// open without an exception. Ready does not depend on it.
 	ConditionCompliant = "Compliant"
+	// ConditionRolledOut is True when a baseline's spec has reached every
+	// namespace that it selects.
+	ConditionRolledOut = "RolledOut"
+	// ConditionActive is True when an exception is in force and covers something.
+	ConditionActive = "Active"
 	// ConditionReady is True when Accepted, ResolvedRefs, Programmed and InSync
 	// are True and no rule is Looser or Unsupported.
 	ConditionReady = "Ready"
@@ -41,10 +46,38 @@ const (
 	ReasonInvalid = "Invalid"
 	// ReasonSuperseded: an older profile of the namespace is in force.
 	ReasonSuperseded = "Superseded"
+	// ReasonMandateViolated: the profile declares less than a baseline mandates; the stricter value is in force.
+	ReasonMandateViolated = "MandateViolated"
 	// ReasonUnsupportedMesh: the namespace's mesh or data plane is one that this version can't program.
 	ReasonUnsupportedMesh = "UnsupportedMesh"
-	// ReasonNotImplemented: this version stores the object and does not act on it.
-	ReasonNotImplemented = "NotImplemented"
+	// ReasonTooLong: an exception lasts longer than a baseline lets it.
+	ReasonTooLong = "TooLong"
+)
+
+// Reasons of RolledOut.
+const (
+	// ReasonRolledOut: every selected namespace has what the baseline declares.
+	ReasonRolledOut = "RolledOut"
+	// ReasonRollingOut: a change is on its way to the canaries.
+	ReasonRollingOut = "RollingOut"
+	// ReasonRolloutHalted: canaries are not Ready with a change, which goes no further.
+	ReasonRolloutHalted = "RolloutHalted"
+	// ReasonNoCanaries: the canary selector selects no namespace, and a change goes no further.
+	ReasonNoCanaries = "NoCanaries"
+)
+
+// Reasons of Active.
+const (
+	// ReasonActive: the exception is in force.
+	ReasonActive = "Active"
+	// ReasonEndsSoon: the exception is in force and ends within a week.
+	ReasonEndsSoon = "EndsSoon"
+	// ReasonExpired: the exception's time is over.
+	ReasonExpired = "Expired"
+	// ReasonNothingMatched: nothing is found that the exception would cover.
+	ReasonNothingMatched = "NothingMatched"
+	// ReasonPending: the namespaces that the exception names are being looked at.
+	ReasonPending = "Pending"
 )
 
 // Reasons of ResolvedRefs.

@@ -14,6 +14,9 @@ const (
 	// LabelProfile names the profile that an object was compiled from. A
 	// name longer than a label's 63 characters is cut and given a hash.
 	LabelProfile = "meshsecurity.io/profile"
+	// LabelBaseline names the baseline that an object was compiled from, in a
+	// namespace without a profile; cut likewise.
+	LabelBaseline = "meshsecurity.io/baseline"
 	// AnnotationRule names the rule, override or provider that an object was compiled from.
 	AnnotationRule = "meshsecurity.io/rule"
 
@@ -26,7 +29,7 @@ const (
 	// create, lets the operator take the object over.
 	AnnotationAdopt = "meshsecurity.io/adopt"
 
-	// Finalizer keeps a deleted profile until the operator has taken what was
+	// Finalizer keeps a deleted profile or baseline until the operator has taken what was
 	// written for it out of force in a safe order, or has left it behind.
 	Finalizer = "meshsecurity.io/ordered-removal"
 )

@@ -110,7 +110,7 @@ const (
 	MaxStatusDrift      = 10
 	MaxStatusFindings   = 20
 	MaxStatusAttention  = 20
-	MaxStatusRules      = 160
+	MaxStatusRules      = 256
 	MaxDriftFields      = 8
 	MaxMessageBytes     = 1024
 	MaxDriftValueLength = 128
@@ -150,10 +150,11 @@ type MeshSecurityProfileStatus struct {
 	// +optional
 	Summary *Summary `json:"summary,omitempty"`
 
-	// rules has one entry for every authorization rule, egress rule and port override.
+	// rules has one entry for every authorization rule, also those that baselines
+	// add, egress rule and port override; the first 256.
 	// +optional
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=160
+	// +kubebuilder:validation:MaxItems=256
 	Rules []RuleStatus `json:"rules,omitempty"`
 
 	// drift has the last 10 changes that somebody else made to what is
@@ -330,6 +331,11 @@ type RuleStatus struct {
 	// name of the rule or override.
 	// +required
 	Name RuleName `json:"name"`
+
+	// from is KIND/NAME of the baseline that adds the rule. Absent: the profile's own.
+	// +optional
+	// +kubebuilder:validation:MaxLength=320
+	From string `json:"from,omitempty"`
 
 	// area that it belongs to.
 	// +required

@@ -79,7 +79,7 @@ func acceptsIdentityAlone(p posture.Posture, to facts.Endpoint) bool {
 	if !Denies(p, v1alpha1.AreaMutualTLS) {
 		return false
 	}
-	return !slices.ContainsFunc(p.MutualTLS.Overrides, func(o posture.Override) bool {
+	return !posture.Exempted(p.MutualTLS.Exempt, to.Pod.Labels) && !slices.ContainsFunc(p.MutualTLS.Overrides, func(o posture.Override) bool {
 		return o.Port == to.Port && facts.Matches(o.Selector, to.Pod.Labels)
 	})
 }
@@ -104,7 +104,7 @@ func admission(in Input, to facts.Endpoint, by caller, what request) (allowed, n
 		ok, n := admits(r.From, by, in.Posture.Namespace)
 		allowed, named = allowed || ok, named || n
 	}
-	return allowed || in.Posture.Authorization.Default == v1alpha1.DefaultAllow, named
+	return allowed || in.Posture.Authorization.Default == v1alpha1.DefaultAllow || posture.Exempted(in.Posture.Authorization.Exempt, to.Pod.Labels), named
 }
 
 // admits says whether callers include one. An address range includes whoever

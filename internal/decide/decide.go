@@ -48,8 +48,11 @@ type Decision struct {
 	Steps []plan.Step
 	// Findings of the audit, the worst first.
 	Findings []audit.Finding
-	// Paused is true where the profile's annotation stops all writes.
+	// Paused is true where an annotation stops all writes: the profile's, or that
+	// of a baseline that applies.
 	Paused bool
+	// PausedBy is KIND/NAME of what has the annotation; empty where nothing has.
+	PausedBy string
 	// Fights are over objects that are not corrected for now.
 	Fights []facts.Fight
 
@@ -66,9 +69,9 @@ func Make(o facts.Observed, now time.Time) Decision {
 	if len(o.Profiles) == 0 || o.Profiles[0].DeletionTimestamp != nil || o.Facts.Namespace.Terminating {
 		return withdraw(o)
 	}
-	d := Decision{Profile: o.Profiles[0], Fights: o.Fights}
-	d.Paused = d.Profile.Annotations[v1alpha1.AnnotationPaused] == "true"
-	d.Resolution = posture.Resolve(d.Profile, o.Facts, now)
+	d := Decision{Profile: o.Profiles[0], Fights: o.Fights, PausedBy: pausedBy(o)}
+	d.Paused = d.PausedBy != ""
+	d.Resolution = posture.Resolve(posture.Input{Profile: d.Profile, Baselines: o.Baselines, Exceptions: o.Exceptions}, o.Facts, now)
 	compiler, ok := providers.Find(o.Facts.Mesh.Provider, o.Facts.Mesh.DataPlane)
 	if !ok {
 		d.Unsupported = fmt.Sprintf("this version can't program %s: nothing is written for it",
@@ -86,6 +89,37 @@ func Make(o facts.Observed, now time.Time) Decision {
 	}
 	d.handOver(o)
 	return d
+}
+
+// pausedBy is KIND/NAME of what stops all writes here; empty for nothing.
+func pausedBy(o facts.Observed) string {
+	p := o.Profiles[0]
+	if p.Annotations[v1alpha1.AnnotationPaused] == "true" {
+		return v1alpha1.KindProfile + "/" + p.Name
+	}
+	for _, b := range o.Baselines {
+		if b.Paused {
+			return posture.From(b.Name)
+		}
+	}
+	return ""
+}
+
+// Implied says whether the profile in force is not in the cluster: baselines
+// alone say what holds.
+func (d Decision) Implied() bool { return d.Profile != nil && d.Profile.Name == "" }
+
+// Idle says whether nothing is declared for the namespace, and nothing is left there.
+func (d Decision) Idle() bool {
+	return d.Profile == nil && len(d.Leaving) == 0 && len(d.Steps) == 0 && len(d.Changes) == 0
+}
+
+// Unheld says whether something is to be written that would belong to a
+// baseline which is not held yet: were it deleted right after, the garbage
+// collector would remove that in no order.
+func (d Decision) Unheld(o facts.Observed) bool {
+	return d.Implied() && len(o.Baselines) > 0 && !o.Baselines[0].Held &&
+		slices.ContainsFunc(d.Steps, func(s plan.Step) bool { return s.Verb != plan.Delete })
 }
 
 // keep holds on to the last good posture, if it is known.

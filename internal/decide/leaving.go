@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
@@ -32,19 +33,21 @@ func leaving(o facts.Observed) []*v1alpha1.MeshSecurityProfile {
 // A pause does not stop it: to delete is to ask for a write.
 func withdraw(o facts.Observed) Decision {
 	d := Decision{Leaving: leaving(o)}
+	theirs := ownerIn(d.Leaving)
 	if len(d.Leaving) == 0 {
-		return d
+		// No baseline selects the namespace any more, or is to write something in it.
+		theirs = ofBaseline
 	}
 	switch {
 	case o.Facts.Namespace.Terminating:
-	case retained(d.Leaving[0]):
+	case len(d.Leaving) > 0 && retained(d.Leaving[0]):
 		d.Steps = plan.Release(o.Live, ownerIn(d.Leaving))
 	default:
 		d.Changes = drift.Compare(nil, o.Live, drift.Options{Known: known(o)})
 		d.Changes = slices.DeleteFunc(d.Changes, func(c drift.Change) bool {
 			// One without them was orphaned a moment ago: the garbage collector
 			// takes its own finalizer off before ours goes.
-			return !c.Prunable() || !slices.ContainsFunc(c.Live.GetOwnerReferences(), ownerIn(d.Leaving))
+			return !c.Prunable() || !slices.ContainsFunc(c.Live.GetOwnerReferences(), theirs)
 		})
 		d.Steps = plan.Make(d.Changes)
 	}
@@ -80,6 +83,12 @@ func ownerIn(profiles []*v1alpha1.MeshSecurityProfile) func(metav1.OwnerReferenc
 		uids[p.UID] = true
 	}
 	return func(r metav1.OwnerReference) bool { return uids[r.UID] }
+}
+
+// ofBaseline says whether an owner is a baseline.
+func ofBaseline(r metav1.OwnerReference) bool {
+	gv, err := schema.ParseGroupVersion(r.APIVersion)
+	return err == nil && gv.Group == v1alpha1.GroupVersion.Group && r.Kind == v1alpha1.KindBaseline
 }
 
 func known(o facts.Observed) func(types.UID) bool {

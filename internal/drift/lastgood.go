@@ -62,9 +62,14 @@ func Owned(objects []mesh.Object, meta metav1.ObjectMeta) (out []mesh.Object, ch
 	for _, o := range objects {
 		o = o.DeepCopyObject().(mesh.Object)
 		labels := maps.Clone(o.GetLabels())
-		changed = changed || labels[v1alpha1.LabelProfile] != meta.Labels[v1alpha1.LabelProfile] ||
-			!slices.EqualFunc(o.GetOwnerReferences(), meta.OwnerReferences, sameOwner)
-		labels[v1alpha1.LabelProfile] = meta.Labels[v1alpha1.LabelProfile]
+		changed = changed || !slices.EqualFunc(o.GetOwnerReferences(), meta.OwnerReferences, sameOwner)
+		for _, l := range []string{v1alpha1.LabelProfile, v1alpha1.LabelBaseline} {
+			changed = changed || labels[l] != meta.Labels[l]
+			delete(labels, l)
+			if v, ok := meta.Labels[l]; ok {
+				labels[l] = v
+			}
+		}
 		o.SetLabels(labels)
 		o.SetOwnerReferences(meta.OwnerReferences)
 		out = append(out, o)

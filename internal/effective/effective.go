@@ -261,6 +261,9 @@ func unclear(in Input, area v1alpha1.Area) *Evidence {
 func enforcedMessage(in Input, area v1alpha1.Area) string {
 	switch area {
 	case v1alpha1.AreaMutualTLS:
+		if len(in.Posture.MutualTLS.Exempt) > 0 {
+			return "mutual TLS alone is accepted, but for the declared port overrides and where an exception lets plaintext in"
+		}
 		if n := len(in.Posture.MutualTLS.Overrides); n > 0 {
 			return "mutual TLS alone is accepted, but for the declared port overrides"
 		}
@@ -268,6 +271,9 @@ func enforcedMessage(in Input, area v1alpha1.Area) string {
 	case v1alpha1.AreaAuthorization:
 		if in.Posture.Authorization.Default == v1alpha1.DefaultAllow {
 			return "what a rule denies is denied"
+		}
+		if len(in.Posture.Authorization.Exempt) > 0 {
+			return "what no rule allows is denied, but for workloads that an exception leaves open"
 		}
 		return "what no rule allows is denied"
 	}

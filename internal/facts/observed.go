@@ -23,6 +23,12 @@ type Observed struct {
 	// Profiles of the namespace, the one in force first: the oldest that is
 	// not being deleted, then the first by name.
 	Profiles []*v1alpha1.MeshSecurityProfile
+	// Baselines that apply to the namespace, the one of the highest priority
+	// first. In a namespace without a profile the first of Profiles is implied
+	// by them: it has no name and is not in the cluster.
+	Baselines []Baseline
+	// Exceptions that name the namespace, sorted by name.
+	Exceptions []*v1alpha1.MeshSecurityException
 	// Ours are UIDs of objects that were the operator's when last seen: such an
 	// object stays the operator's, whatever an intruder strips off it.
 	Ours map[types.UID]bool
@@ -65,4 +71,19 @@ type Influence struct {
 	Areas []v1alpha1.Area
 	// What it can do, in words.
 	What string
+}
+
+// Baseline is a baseline as it is in force in one namespace, which may be an
+// earlier state of it while a change is rolled out.
+type Baseline struct {
+	Name string
+	UID  types.UID
+	// Revision is a fingerprint of the spec.
+	Revision string
+	Spec     *v1alpha1.MeshSecurityBaselineSpec
+	// Paused is true where its annotation stops all writes for it.
+	Paused bool
+	// Held is true where its finalizer is set: before, nothing that belongs to it
+	// may be written.
+	Held bool
 }

@@ -234,6 +234,7 @@ func key(o client.Object) string {
 func clusterOf(t testing.TB, objects []client.Object, o operator) cluster {
 	t.Helper()
 	b := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.MeshSecurityProfile{}).
+		WithIndex(&v1alpha1.MeshSecurityException{}, snapshot.ExceptionIndex, snapshot.ExceptionNamespaces).
 		WithIndex(&corev1.Pod{}, snapshot.AgentIndex, snapshot.AgentRole).
 		WithIndex(&apiextensionsv1.CustomResourceDefinition{}, snapshot.ConcernsIndex, snapshot.CRDConcerns)
 	versions := map[schema.GroupKind]string{}

@@ -57,6 +57,16 @@ func Name(parts ...string) string {
 // needs several objects: '.' is not allowed in the names of rules.
 func Part(name, suffix string) string { return fit(name + "." + suffix) }
 
+// RuleName is the name of the objects of an authorization rule. Those of a
+// baseline's have a '.' early on, which no name of a profile's rule has, so that
+// no profile can take their place.
+func RuleName(r posture.Rule) string {
+	if r.Baseline == "" {
+		return Name(r.Name)
+	}
+	return Part(Name("baseline"), r.Name+"."+r.Baseline)
+}
+
 // Hash is a short, stable fingerprint, for names.
 func Hash(s string) string {
 	sum := sha256.Sum256([]byte(s))
@@ -81,12 +91,16 @@ func Meta(p posture.Posture, name, rule string) metav1.ObjectMeta {
 		Labels: map[string]string{
 			v1alpha1.LabelManagedBy: v1alpha1.ManagedByValue,
 			v1alpha1.LabelPartOf:    v1alpha1.PartOfValue,
-			v1alpha1.LabelProfile:   fit(p.Owner.Name),
 		},
 		OwnerReferences: []metav1.OwnerReference{{
 			APIVersion: v1alpha1.GroupVersion.String(), Kind: p.Owner.Kind, Name: p.Owner.Name, UID: p.Owner.UID,
 			Controller: &yes, BlockOwnerDeletion: &yes,
 		}},
+	}
+	if p.Owner.Kind == v1alpha1.KindBaseline {
+		m.Labels[v1alpha1.LabelBaseline] = fit(p.Owner.Name)
+	} else {
+		m.Labels[v1alpha1.LabelProfile] = fit(p.Owner.Name)
 	}
 	if rule != "" {
 		m.Annotations = map[string]string{v1alpha1.AnnotationRule: rule}

@@ -1,11 +1,13 @@
 package posture
 
 import (
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 )
 
 // Posture is what is to hold in a namespace.
@@ -31,6 +33,9 @@ type Posture struct {
 	Origins []v1alpha1.Origin
 	// Expired are port overrides whose time is over; they are not in MutualTLS.
 	Expired []Override
+	// Refused is what the profile declares and a mandate does not let be; it is
+	// not in the rules, but for what is left of one.
+	Refused []Refusal `json:",omitempty"`
 	// NextChange is when the posture changes by itself, as an override
 	// expires; nil where it does not.
 	NextChange *time.Time
@@ -46,6 +51,31 @@ type Owner struct {
 type MutualTLS struct {
 	Mode      v1alpha1.MutualTLSMode
 	Overrides []Override
+	// Exempt are workloads with a mode of their own, by an exception.
+	Exempt []Exemption `json:",omitempty"`
+}
+
+// Exemption is workloads to which a mandate does not apply.
+type Exemption struct {
+	// Name of the exception.
+	Name     string
+	Selector map[string]string
+	// Mode of mutual TLS; empty in the other areas.
+	Mode v1alpha1.MutualTLSMode `json:",omitempty"`
+}
+
+// Exempted says whether one of exemptions is for a workload of these labels.
+func Exempted(exemptions []Exemption, labels map[string]string) bool {
+	return slices.ContainsFunc(exemptions, func(e Exemption) bool { return facts.Matches(e.Selector, labels) })
+}
+
+// Refusal is a rule or override that a mandate does not let be, or a part of it.
+type Refusal struct {
+	Rule    string
+	Area    v1alpha1.Area
+	Message string
+	// Rest is true where something is left of the rule.
+	Rest bool
 }
 
 // Override accepts less than the mode on one port of some workloads.
@@ -63,12 +93,18 @@ type Authorization struct {
 	Providers []v1alpha1.JWTProvider
 	// Rules in the order in which they are declared.
 	Rules []Rule
+	// Exempt are workloads that everybody may call where no rule denies it, by
+	// an exception.
+	Exempt []Exemption `json:",omitempty"`
 }
 
 // Rule says who may, or may not, call what.
 type Rule struct {
-	Name   string
-	Action v1alpha1.RuleAction
+	Name string
+	// Baseline is the name of the baseline that adds the rule; empty for the
+	// profile's own.
+	Baseline string `json:",omitempty"`
+	Action   v1alpha1.RuleAction
 	// Selector of the called workloads; empty for all.
 	Selector map[string]string
 	From     Callers

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
@@ -37,79 +39,181 @@ type Resolution struct {
 	// compiled all the same, since an identity is a name and a rule about
 	// nobody lets nobody in.
 	Dangling []Problem
+	// Violations are where the profile declares less than a baseline mandates:
+	// the stricter value is in force.
+	Violations []Violation
+	// Allowed is what exceptions let the profile have less of than is mandated.
+	Allowed []Allowance
+	// Exceptions are those that are in force here.
+	Exceptions []Exception
 }
 
 // Compilable says whether the posture may be compiled.
 func (r Resolution) Compilable() bool { return len(r.Invalid) == 0 && len(r.Missing) == 0 }
 
-// Resolve turns the profile in force into the namespace's posture at the time now.
-func Resolve(p *v1alpha1.MeshSecurityProfile, f facts.Facts, now time.Time) Resolution {
-	r := &resolver{own: p.Namespace, facts: f, now: now}
+// Input is what a posture is resolved from.
+type Input struct {
+	// Profile in force. In a namespace without one it is implied by the
+	// baselines: it has no name, and declares a mode alone.
+	Profile *v1alpha1.MeshSecurityProfile
+	// Baselines that apply to the namespace, in the order of Apply.
+	Baselines []facts.Baseline
+	// Exceptions that name the namespace, sorted by name.
+	Exceptions []*v1alpha1.MeshSecurityException
+}
+
+// Implied says whether the namespace has no profile of its own.
+func (in Input) Implied() bool { return in.Profile.Name == "" }
+
+// owner is what the posture's resources belong to: the profile, and without one
+// the first baseline that asks for them.
+func (in Input) owner() Owner {
+	if in.Implied() && len(in.Baselines) > 0 {
+		return Owner{Kind: v1alpha1.KindBaseline, Name: in.Baselines[0].Name, UID: in.Baselines[0].UID}
+	}
+	return Owner{Kind: v1alpha1.KindProfile, Name: in.Profile.Name, UID: in.Profile.UID}
+}
+
+// Resolve turns the profile in force, and the baselines and exceptions that
+// apply to its namespace, into the namespace's posture at the time now:
+//
+//	value = the stricter of  the profile's, else a baseline's default, else the operator's own
+//	        and              the strictest mandate, unless an exception lets less through
+func Resolve(in Input, f facts.Facts, now time.Time) Resolution {
+	p := in.Profile
+	r := &resolver{in: in, own: p.Namespace, facts: f, now: now}
+	r.admit()
 	spec := p.Spec
 	out := Posture{
 		Namespace:      p.Namespace,
-		Owner:          Owner{Kind: v1alpha1.KindProfile, Name: p.Name, UID: p.UID},
-		Mode:           cmp.Or(spec.EnforcementMode, v1alpha1.ModeEnforce),
-		DriftPolicy:    v1alpha1.DriftCorrect,
-		Guard:          v1alpha1.GuardNone,
+		Owner:          in.owner(),
+		Mode:           r.mode(spec.EnforcementMode),
 		DeletionPolicy: cmp.Or(spec.DeletionPolicy, v1alpha1.DeletionDelete),
 		Preflight:      spec.Preflight,
 	}
 	if p.Namespace == f.Mesh.RootNamespace {
 		r.bad("metadata.namespace", "%s is the mesh's root namespace: what is written there holds in every namespace of the mesh, and would deny calls to all of them; declare a profile in the namespace that it is for", p.Namespace)
 	}
-	if spec.EnforcementMode == "" {
-		r.byDefault("enforcementMode")
+	out.MutualTLS = r.mutualTLS(spec.MutualTLS)
+	out.Authorization = r.authorization(spec.Authorization)
+	out.Egress = r.egress(spec.Egress)
+	out.AccessLog = r.accessLog(spec.Logging)
+	out.DriftPolicy, out.Guard = r.drift(spec.Drift)
+	out.Origins, out.Expired, out.Refused, out.NextChange = r.sortedOrigins(), r.expired, r.refused, r.next
+	return Resolution{
+		Posture: out, Invalid: r.invalid, Missing: r.missing, Dangling: r.dangling, Violations: r.violations,
+		Allowed: r.allowed, Exceptions: r.exceptions,
 	}
-	if m := spec.MutualTLS; m != nil {
-		out.MutualTLS = r.mutualTLS(m)
-	}
-	if a := spec.Authorization; a != nil {
-		out.Authorization = r.authorization(a)
-	}
-	if e := spec.Egress; e != nil {
-		out.Egress = r.egress(e)
-	}
-	if l := spec.Logging; l != nil {
-		out.AccessLog = l.AccessLog
-	}
-	if d := spec.Drift; d != nil {
-		out.DriftPolicy = d.Policy
-		out.Guard = cmp.Or(d.Guard, v1alpha1.GuardNone)
-	} else {
-		r.byDefault("drift.policy")
-	}
-	slices.SortFunc(r.origins, func(a, b v1alpha1.Origin) int { return cmp.Compare(a.Field, b.Field) })
-	out.Origins, out.Expired, out.NextChange = r.origins, r.expired, r.next
-	return Resolution{Posture: out, Invalid: r.invalid, Missing: r.missing, Dangling: r.dangling}
 }
 
 type resolver struct {
+	in      Input
 	own     string
 	facts   facts.Facts
 	now     time.Time
-	origins []v1alpha1.Origin
+	origins map[string]string
 	expired []Override
+	refused []Refusal
 	next    *time.Time
 
-	invalid, missing, dangling []Problem
-}
+	exceptions []Exception
+	allowed    []Allowance
+	violations []Violation
 
-func (r *resolver) byDefault(field string) {
-	r.origins = append(r.origins, v1alpha1.Origin{Field: field, From: "Default"})
+	invalid, missing, dangling []Problem
 }
 
 func (r *resolver) bad(path, format string, args ...any) {
 	r.invalid = append(r.invalid, Problem{v1alpha1.ReasonInvalid, path, fmt.Sprintf(format, args...)})
 }
 
-func (r *resolver) mutualTLS(m *v1alpha1.MutualTLS) *MutualTLS {
-	out := &MutualTLS{Mode: m.Mode}
-	for i, o := range m.PortOverrides {
-		v := Override{
-			Name: string(o.Name), Selector: r.selector(&o.WorkloadSelector, fmt.Sprintf("spec.mutualTLS.portOverrides[%d]", i)),
-			Port: o.Port, Mode: o.Mode,
+// changes says that the posture changes by itself at a time to come.
+func (r *resolver) changes(at time.Time) {
+	if r.now.Before(at) && (r.next == nil || at.Before(*r.next)) {
+		r.next = &at
+	}
+}
+
+const ownDefault = "Default"
+
+func (r *resolver) mode(declared v1alpha1.EnforcementMode) v1alpha1.EnforcementMode {
+	const field = "enforcementMode"
+	if r.in.Implied() {
+		// namespacesWithoutProfile says all that there is to say.
+		r.origin(field, From(r.in.Baselines[0].Name))
+		return declared
+	}
+	have := declared
+	if have == "" {
+		var ok bool
+		if have, ok = byDefault(r, field, func(d *v1alpha1.BaselineDefaults) *v1alpha1.EnforcementMode { return given(d.EnforcementMode) }); !ok {
+			have = v1alpha1.ModeEnforce
+			r.origin(field, ownDefault)
 		}
+	}
+	return raise(r, mandate[v1alpha1.EnforcementMode]{field, CheckMode, modes,
+		func(m *v1alpha1.BaselineMandates) v1alpha1.EnforcementMode { return m.EnforcementMode }}, have, declared != "")
+}
+
+func (r *resolver) accessLog(l *v1alpha1.Logging) v1alpha1.AccessLog {
+	const field = "logging.accessLog"
+	var have v1alpha1.AccessLog
+	if l != nil {
+		have = l.AccessLog
+	} else if d, ok := byDefault(r, field, func(d *v1alpha1.BaselineDefaults) *v1alpha1.Logging { return d.Logging }); ok {
+		have = d.AccessLog
+	}
+	return raise(r, mandate[v1alpha1.AccessLog]{field, CheckAccessLog, accessLogs,
+		func(m *v1alpha1.BaselineMandates) v1alpha1.AccessLog { return m.AccessLog }}, have, l != nil)
+}
+
+func (r *resolver) drift(declared *v1alpha1.Drift) (v1alpha1.DriftPolicy, v1alpha1.Guard) {
+	const field = "drift.policy"
+	have := v1alpha1.Drift{Policy: v1alpha1.DriftCorrect}
+	if declared != nil {
+		have = *declared
+	} else if d, ok := byDefault(r, field, func(d *v1alpha1.BaselineDefaults) *v1alpha1.Drift { return d.Drift }); ok {
+		have = d
+		if d.Guard != "" {
+			r.origin("drift.guard", r.origins[field])
+		}
+	} else {
+		r.origin(field, ownDefault)
+	}
+	policy := raise(r, mandate[v1alpha1.DriftPolicy]{field, CheckDriftPolicy, driftPolicies,
+		func(m *v1alpha1.BaselineMandates) v1alpha1.DriftPolicy { return m.DriftPolicy }}, have.Policy, declared != nil)
+	return policy, cmp.Or(have.Guard, v1alpha1.GuardNone)
+}
+
+func (r *resolver) mutualTLS(declared *v1alpha1.MutualTLS) *MutualTLS {
+	const field = "mutualTLS.mode"
+	m := declared
+	if m == nil {
+		if d, ok := byDefault(r, field, func(d *v1alpha1.BaselineDefaults) *v1alpha1.DefaultMutualTLS { return d.MutualTLS }); ok {
+			m = &v1alpha1.MutualTLS{Mode: d.Mode}
+		} else {
+			m = &v1alpha1.MutualTLS{}
+		}
+	}
+	man := mandate[v1alpha1.MutualTLSMode]{field, CheckMutualTLS, tlsModes,
+		func(m *v1alpha1.BaselineMandates) v1alpha1.MutualTLSMode { return m.MutualTLS }}
+	out := &MutualTLS{Mode: raise(r, man, m.Mode, declared != nil)}
+	if out.Mode == "" {
+		return nil
+	}
+	if declared != nil && out.Mode != m.Mode {
+		for _, e := range r.perWorkload(CheckMutualTLS) {
+			out.Exempt = append(out.Exempt, Exemption{Name: e.Name, Selector: e.Selector, Mode: m.Mode})
+			r.allow(e, CheckMutualTLS, field, fmt.Sprintf("%v instead of %v", m.Mode, out.Mode))
+		}
+	}
+	strict, by := man.strictest(r)
+	if strict != v1alpha1.MutualTLSStrict || out.Mode != v1alpha1.MutualTLSStrict {
+		by = ""
+	}
+	for i, o := range m.PortOverrides {
+		path := fmt.Sprintf("spec.mutualTLS.portOverrides[%d]", i)
+		v := Override{Name: string(o.Name), Selector: r.selector(&o.WorkloadSelector, path), Port: o.Port, Mode: o.Mode}
 		if o.ExpiresAt != nil {
 			at := o.ExpiresAt.Time
 			v.Expires = &at
@@ -117,17 +221,58 @@ func (r *resolver) mutualTLS(m *v1alpha1.MutualTLS) *MutualTLS {
 				r.expired = append(r.expired, v)
 				continue
 			}
-			if r.next == nil || at.Before(*r.next) {
-				r.next = &at
-			}
+			r.changes(at)
+		}
+		if by != "" && !r.mayOverride(v, path, by) {
+			continue
 		}
 		out.Overrides = append(out.Overrides, v)
 	}
 	return out
 }
 
-func (r *resolver) authorization(a *v1alpha1.Authorization) *Authorization {
-	out := &Authorization{Default: a.DefaultAction, Providers: a.JWTProviders}
+// mayOverride says whether a port override may stand beside a mandate of
+// Strict: it ends within the time that baselines give, or an exception covers it.
+func (r *resolver) mayOverride(o Override, path, by string) bool {
+	limit, limiting := longest(r.in.Baselines)
+	since := overridesSet(r.in.Profile)
+	if limiting != "" && o.Expires != nil && !o.Expires.After(since.Add(limit)) {
+		return true
+	}
+	if e := r.excepted(CheckPortOverride, o.Selector); e != nil {
+		r.allow(*e, CheckPortOverride, path, "port override "+o.Name)
+		return true
+	}
+	why := fmt.Sprintf("%s mandates Strict, and lets no port override be", From(by))
+	if limiting != "" {
+		why = fmt.Sprintf("%s mandates Strict, and %s lets a port override last %s from when it was declared, %s",
+			From(by), From(limiting), limit, since.UTC().Format(time.RFC3339))
+	}
+	message := fmt.Sprintf("%s: override %s is not applied; give it an expiresAt within that time where there is one, or ask for an exception from %s", why, o.Name, CheckPortOverride)
+	r.refused = append(r.refused, Refusal{Rule: o.Name, Area: v1alpha1.AreaMutualTLS, Message: message})
+	r.violate(path, message)
+	return false
+}
+
+func (r *resolver) authorization(declared *v1alpha1.Authorization) *Authorization {
+	const field = "authorization.defaultAction"
+	a := declared
+	if a == nil {
+		if d, ok := byDefault(r, field, func(d *v1alpha1.BaselineDefaults) *v1alpha1.DefaultAuthorization { return d.Authorization }); ok {
+			a = &v1alpha1.Authorization{DefaultAction: d.DefaultAction}
+		} else {
+			a = &v1alpha1.Authorization{}
+		}
+	}
+	out := &Authorization{Providers: a.JWTProviders}
+	out.Default = raise(r, mandate[v1alpha1.DefaultAction]{field, CheckAuthorization, defaultActions,
+		func(m *v1alpha1.BaselineMandates) v1alpha1.DefaultAction { return m.Authorization }}, a.DefaultAction, declared != nil)
+	if declared != nil && out.Default != a.DefaultAction {
+		for _, e := range r.perWorkload(CheckAuthorization) {
+			out.Exempt = append(out.Exempt, Exemption{Name: e.Name, Selector: e.Selector})
+			r.allow(e, CheckAuthorization, field, fmt.Sprintf("%v instead of %v", a.DefaultAction, out.Default))
+		}
+	}
 	providers := map[v1alpha1.RuleName]bool{}
 	for i, p := range a.JWTProviders {
 		providers[p.Name] = true
@@ -141,14 +286,36 @@ func (r *resolver) authorization(a *v1alpha1.Authorization) *Authorization {
 			r.missing = append(r.missing, Problem{v1alpha1.ReasonProviderNotFound, path + ".jwt.provider",
 				fmt.Sprintf("rule %s asks for a token of provider %s, which jwtProviders does not have; add it or correct the name", rule.Name, rule.JWT.Provider)})
 		}
-		out.Rules = append(out.Rules, Rule{
-			Name:     string(rule.Name),
-			Action:   cmp.Or(rule.Action, v1alpha1.RuleAllow),
-			Selector: r.selector(rule.WorkloadSelector, path),
-			From:     r.callers(rule, path),
-			To:       rule.To,
-			JWT:      rule.JWT,
-		})
+		out.Rules = append(out.Rules, r.rule(rule, path, nil))
+	}
+	for i := range r.in.Baselines {
+		b := &r.in.Baselines[i]
+		for j, rule := range b.Spec.AuthorizationRules {
+			out.Rules = append(out.Rules, r.rule(rule, fmt.Sprintf("%s: spec.authorizationRules[%d]", From(b.Name), j), b))
+		}
+	}
+	switch {
+	case out.Default == "" && len(out.Rules) == 0:
+		return nil
+	case out.Default == "":
+		// A baseline denies something, and nothing else is declared.
+		out.Default = v1alpha1.DefaultAllow
+		r.origin(field, ownDefault)
+	}
+	return out
+}
+
+func (r *resolver) rule(rule v1alpha1.AuthorizationRule, path string, of *facts.Baseline) Rule {
+	out := Rule{
+		Name:     string(rule.Name),
+		Action:   cmp.Or(rule.Action, v1alpha1.RuleAllow),
+		Selector: r.selector(rule.WorkloadSelector, path),
+		From:     r.callers(rule, path, of),
+		To:       rule.To,
+		JWT:      rule.JWT,
+	}
+	if of != nil {
+		out.Baseline = of.Name
 	}
 	return out
 }
@@ -175,7 +342,7 @@ func (r *resolver) keySet(doc, path string) {
 	}
 }
 
-func (r *resolver) callers(rule v1alpha1.AuthorizationRule, path string) Callers {
+func (r *resolver) callers(rule v1alpha1.AuthorizationRule, path string, of *facts.Baseline) Callers {
 	var out Callers
 	for j, c := range rule.From {
 		at := fmt.Sprintf("%s.from[%d]", path, j)
@@ -183,16 +350,22 @@ func (r *resolver) callers(rule v1alpha1.AuthorizationRule, path string) Callers
 		case c.ServiceAccount != nil:
 			sa := named(r.own, c.ServiceAccount.Namespace, string(c.ServiceAccount.Name))
 			out.ServiceAccounts = append(out.ServiceAccounts, sa)
-			if !r.facts.ServiceAccounts[sa] {
+			if of == nil && !r.facts.ServiceAccounts[sa] {
 				r.dangling = append(r.dangling, Problem{v1alpha1.ReasonServiceAccountNotFound, at + ".serviceAccount",
 					fmt.Sprintf("rule %s names the service account %s, which does not exist; create it or correct the name", rule.Name, sa)})
 			}
 		case c.Namespace != "":
 			out.Namespaces = append(out.Namespaces, string(c.Namespace))
-			r.needNamespace(string(rule.Name), string(c.Namespace), at+".namespace")
+			if of == nil {
+				r.needNamespace(string(rule.Name), string(c.Namespace), at+".namespace")
+			}
 		case c.Peer != "":
-			r.missing = append(r.missing, Problem{v1alpha1.ReasonPeerNotFound, at + ".peer",
-				fmt.Sprintf("rule %s names the peer %s, which no baseline declares; use serviceAccount, since this version does not act on baselines", rule.Name, c.Peer)})
+			accounts, ok := r.peer(c.Peer, of)
+			if !ok && of == nil {
+				r.missing = append(r.missing, Problem{v1alpha1.ReasonPeerNotFound, at + ".peer",
+					fmt.Sprintf("rule %s names the peer %s, which no baseline that selects this namespace declares; have it added to one, correct the name, or use serviceAccount", rule.Name, c.Peer)})
+			}
+			out.ServiceAccounts = append(out.ServiceAccounts, accounts...)
 		case c.Entity == v1alpha1.EntitySameNamespace:
 			out.Namespaces = append(out.Namespaces, r.own)
 		case c.Entity == v1alpha1.EntityAnyAuthenticated:
@@ -216,40 +389,157 @@ func (r *resolver) needNamespace(rule, ns, path string) {
 	}
 }
 
-func (r *resolver) egress(e *v1alpha1.Egress) *Egress {
-	out := &Egress{Default: e.DefaultAction, Assurance: cmp.Or(e.Assurance, v1alpha1.AssuranceNetwork)}
-	if e.Assurance == "" {
-		r.byDefault("egress.assurance")
+// peer is the service accounts of a named peer: that of the baseline whose rule
+// it is, else that of the highest priority. One that does not exist (yet) is
+// nobody, and no reason to hold anything up.
+func (r *resolver) peer(name v1alpha1.RuleName, of *facts.Baseline) ([]types.NamespacedName, bool) {
+	baselines := r.in.Baselines
+	if of != nil {
+		baselines = append([]facts.Baseline{*of}, baselines...)
+	}
+	for _, b := range baselines {
+		for _, p := range b.Spec.Peers {
+			if p.Name != name {
+				continue
+			}
+			var out []types.NamespacedName
+			for _, sa := range p.ServiceAccounts {
+				out = append(out, named(r.own, sa.Namespace, string(sa.Name)))
+			}
+			return out, true
+		}
+	}
+	return nil, false
+}
+
+func (r *resolver) egress(declared *v1alpha1.Egress) *Egress {
+	const field = "egress.defaultAction"
+	e := declared
+	if e == nil {
+		if d, ok := byDefault(r, field, func(d *v1alpha1.BaselineDefaults) *v1alpha1.DefaultEgress { return d.Egress }); ok {
+			e = &v1alpha1.Egress{DefaultAction: d.DefaultAction, Assurance: d.Assurance}
+			if d.Assurance != "" {
+				r.origin("egress.assurance", r.origins[field])
+			}
+		} else {
+			e = &v1alpha1.Egress{}
+		}
+	}
+	perimeter := r.perimeter()
+	out := &Egress{}
+	out.Default = raise(r, mandate[v1alpha1.DefaultAction]{field, CheckEgress, defaultActions,
+		func(m *v1alpha1.BaselineMandates) v1alpha1.DefaultAction {
+			if m.EgressHosts != nil {
+				// What may be reached is limited only where the rest is denied.
+				return v1alpha1.DefaultDeny
+			}
+			return m.Egress
+		}}, e.DefaultAction, declared != nil)
+	assurance := e.Assurance
+	if assurance == "" {
+		assurance = v1alpha1.AssuranceNetwork
+		if out.Default != "" {
+			r.origin("egress.assurance", ownDefault)
+		}
+	}
+	out.Assurance = raise(r, mandate[v1alpha1.EgressAssurance]{"egress.assurance", CheckEgressAssurance, assurances,
+		func(m *v1alpha1.BaselineMandates) v1alpha1.EgressAssurance { return m.EgressAssurance }}, assurance, declared != nil && e.Assurance != "")
+	if out.Default == "" {
+		delete(r.origins, "egress.assurance")
+		return nil
 	}
 	if out.Assurance == v1alpha1.AssuranceGateway {
-		r.missing = append(r.missing, Problem{v1alpha1.ReasonEgressGatewayNotFound, "spec.egress.assurance",
-			"assurance Gateway needs an egress gateway, which no baseline declares; use assurance Network, since this version does not act on baselines"})
+		r.gateway("spec.egress.assurance", "assurance Gateway", declared != nil && e.Assurance == v1alpha1.AssuranceGateway)
 	}
 	for i, rule := range e.Rules {
 		path := fmt.Sprintf("spec.egress.rules[%d]", i)
 		if rule.Via == v1alpha1.ViaGateway {
-			r.missing = append(r.missing, Problem{v1alpha1.ReasonEgressGatewayNotFound, path + ".via",
-				fmt.Sprintf("rule %s goes via Gateway, and no baseline declares an egress gateway; use via Direct, since this version does not act on baselines", rule.Name)})
+			r.gateway(path+".via", fmt.Sprintf("rule %s, which goes via Gateway,", rule.Name), true)
 		}
 		v := EgressRule{Name: string(rule.Name), Selector: r.selector(rule.WorkloadSelector, path), Via: rule.Via}
+		var refusals []string
 		for j, t := range rule.To {
 			t = *t.DeepCopy()
+			at := fmt.Sprintf("%s.to[%d]", path, j)
 			switch {
 			case t.Service != nil:
 				svc := named(r.own, t.Service.Namespace, string(t.Service.Name))
 				t.Service.Namespace = v1alpha1.NamespaceName(svc.Namespace)
 				if _, ok := r.facts.Services[svc]; !ok {
-					r.dangling = append(r.dangling, Problem{v1alpha1.ReasonServiceNotFound, fmt.Sprintf("%s.to[%d].service", path, j),
+					r.dangling = append(r.dangling, Problem{v1alpha1.ReasonServiceNotFound, at + ".service",
 						fmt.Sprintf("rule %s names the service %s, which does not exist; create it or correct the name", rule.Name, svc)})
 				}
 			case t.Namespace != "":
-				r.needNamespace(string(rule.Name), string(t.Namespace), fmt.Sprintf("%s.to[%d].namespace", path, j))
+				r.needNamespace(string(rule.Name), string(t.Namespace), at+".namespace")
 			}
-			v.To = append(v.To, t)
+			refusals = append(refusals, r.confine(&t, v, at, perimeter)...)
+			if len(t.Hosts)+len(t.CIDRs) > 0 || t.Service != nil || t.Namespace != "" {
+				v.To = append(v.To, t)
+			}
 		}
-		out.Rules = append(out.Rules, v)
+		if len(refusals) > 0 {
+			r.refused = append(r.refused, Refusal{Rule: v.Name, Area: v1alpha1.AreaEgress, Message: strings.Join(refusals, "; "), Rest: len(v.To) > 0})
+		}
+		if len(v.To) > 0 || len(rule.To) == 0 {
+			out.Rules = append(out.Rules, v)
+		}
 	}
 	return out
+}
+
+// gateway says that egress through a gateway is asked for. Where the profile
+// asks for it, nothing can be compiled; where a baseline does, all else stays in
+// force, and what needs the gateway is not let out.
+func (r *resolver) gateway(path, what string, declared bool) {
+	p := Problem{v1alpha1.ReasonEgressGatewayNotFound, path,
+		what + " needs an egress gateway, through which this version does not route; use assurance Network and via Direct"}
+	if declared {
+		r.missing = append(r.missing, p)
+		return
+	}
+	p.Message = what + ", which a baseline mandates, needs an egress gateway, through which this version does not route: hosts and cidrs outside are not let out, and assurance Network holds the rest"
+	r.dangling = append(r.dangling, p)
+}
+
+// confine takes out of a target what is outside of the perimeter: hosts that it
+// does not have, and addresses outside of the cluster, which no host stands for.
+func (r *resolver) confine(t *v1alpha1.EgressTarget, rule EgressRule, path string, perimeter []facts.Baseline) []string {
+	e := r.excepted(CheckEgressHosts, rule.Selector)
+	var out []string
+	for _, b := range perimeter {
+		var outside []string
+		refuse := func(what string) bool {
+			if e != nil {
+				r.allow(*e, CheckEgressHosts, path, what)
+				return false
+			}
+			outside = append(outside, what)
+			return true
+		}
+		t.Hosts = slices.DeleteFunc(t.Hosts, func(h v1alpha1.ExternalHost) bool {
+			return !within(h, *b.Spec.Mandates.EgressHosts) && refuse(string(h))
+		})
+		t.CIDRs = slices.DeleteFunc(t.CIDRs, func(c v1alpha1.CIDR) bool {
+			return !inside(string(c), r.facts.Network.ClusterCIDRs) && refuse(string(c))
+		})
+		if len(outside) == 0 {
+			continue
+		}
+		message := fmt.Sprintf("%s is outside of the hosts that %s lets a profile allow, and is refused to rule %s; leave it out, have it added to mandates.egressHosts, or ask for an exception from %s",
+			strings.Join(outside, ", "), From(b.Name), rule.Name, CheckEgressHosts)
+		r.violate(path, message)
+		out = append(out, message)
+	}
+	return out
+}
+
+// inside says whether an address range lies within one of others.
+func inside(cidr string, ranges []string) bool {
+	p, err := netip.ParsePrefix(cidr)
+	return err == nil && slices.ContainsFunc(ranges, func(s string) bool {
+		q, err := netip.ParsePrefix(s)
+		return err == nil && q.Bits() <= p.Bits() && q.Contains(p.Addr())
+	})
 }
 
 // selector checks what CEL can't: that the keys are label keys.

@@ -32,7 +32,7 @@ func TestPortOverrideEndsToTheSecond(t *testing.T) {
 			override("now", noon), override("later", noon.Add(2*time.Hour)), override("soon", noon.Add(time.Second)),
 		}}
 	})
-	got := Resolve(p, facts.Facts{}, noon).Posture
+	got := Resolve(Input{Profile: p}, facts.Facts{}, noon).Posture
 	if len(got.Expired) != 1 || got.Expired[0].Name != "now" {
 		t.Errorf("expired: %+v", got.Expired)
 	}
@@ -58,7 +58,7 @@ func TestCallersAreTheUnionOfFrom(t *testing.T) {
 		}}}
 	})
 	f := facts.Facts{Namespaces: map[string]bool{"shop": true}, ServiceAccounts: map[types.NamespacedName]bool{{Namespace: "pay", Name: "b"}: true}}
-	r := Resolve(p, f, noon)
+	r := Resolve(Input{Profile: p}, f, noon)
 	want := Callers{
 		ServiceAccounts: []types.NamespacedName{{Namespace: "batch", Name: "c"}, {Namespace: "pay", Name: "b"}},
 		Namespaces:      []string{"pay", "shop"},
@@ -107,7 +107,7 @@ func TestWhatCanNotBeCompiled(t *testing.T) {
 		}, v1alpha1.ReasonInvalid, "spec.authorization.jwtProviders[0].jwks"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := Resolve(profile(c.change), facts.Facts{}, noon)
+			r := Resolve(Input{Profile: profile(c.change)}, facts.Facts{}, noon)
 			problems := slices.Concat(r.Invalid, r.Missing)
 			if r.Compilable() || len(problems) != 1 || problems[0].Reason != c.reason || problems[0].Path != c.path {
 				t.Errorf("got %+v", problems)
@@ -117,7 +117,7 @@ func TestWhatCanNotBeCompiled(t *testing.T) {
 }
 
 func TestAbsentSectionsAreNotDeclared(t *testing.T) {
-	got := Resolve(profile(func(*v1alpha1.MeshSecurityProfileSpec) {}), facts.Facts{}, noon).Posture
+	got := Resolve(Input{Profile: profile(func(*v1alpha1.MeshSecurityProfileSpec) {})}, facts.Facts{}, noon).Posture
 	want := Posture{
 		Namespace: "pay", Owner: Owner{Kind: "MeshSecurityProfile", Name: "main", UID: "1"},
 		Mode: v1alpha1.ModeEnforce, DriftPolicy: v1alpha1.DriftCorrect, Guard: v1alpha1.GuardNone, DeletionPolicy: v1alpha1.DeletionDelete,

@@ -1,6 +1,8 @@
 package report
 
 import (
+	"sync"
+
 	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -28,10 +30,20 @@ var (
 		Name: "meshsec_profile_paused",
 		Help: "1 while the annotation meshsecurity.io/paused stops all writes for a namespace's profile.",
 	}, []string{"namespace"})
+
+	baselineNamespaces = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "meshsec_baseline_namespaces",
+		Help: "Namespaces that a baseline selects, and of these those that enforce it, have no open drift, and have no finding of severity High or above.",
+	}, []string{"baseline", "state"})
+
+	exceptionState = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "meshsec_exceptions",
+		Help: "Exceptions by state: the reason of their condition Active.",
+	}, []string{"state"})
 )
 
 func init() { //nolint:gochecknoinits // the way in which controller-runtime collects metrics
-	metrics.Registry.MustRegister(driftTotal, writesTotal, profileCondition, profilePaused)
+	metrics.Registry.MustRegister(driftTotal, writesTotal, profileCondition, profilePaused, baselineNamespaces, exceptionState)
 }
 
 // Drift counts a change by somebody else.
@@ -76,4 +88,48 @@ func Profile(namespace string, conditions []metav1.Condition, paused bool) {
 func Forget(namespace string) {
 	profileCondition.DeletePartialMatch(prometheus.Labels{"namespace": namespace})
 	profilePaused.DeletePartialMatch(prometheus.Labels{"namespace": namespace})
+}
+
+// Baseline shows how the namespaces of a baseline stand; nil while that is not known.
+func Baseline(name string, n *v1alpha1.NamespaceCounts) {
+	if n == nil {
+		return
+	}
+	for state, v := range map[string]int32{"selected": n.Selected, "enforced": n.Enforced, "in_sync": n.InSync, "compliant": n.Compliant} {
+		baselineNamespaces.WithLabelValues(name, state).Set(float64(v))
+	}
+}
+
+// ForgetBaseline drops what is shown of a baseline that is gone.
+func ForgetBaseline(name string) {
+	baselineNamespaces.DeletePartialMatch(prometheus.Labels{"baseline": name})
+}
+
+// exceptions are the states of all exceptions, by name.
+var exceptions = struct {
+	sync.Mutex
+	state map[string]string
+}{state: map[string]string{}}
+
+// Exception shows the state of an exception.
+func Exception(name, state string) {
+	exceptions.Lock()
+	defer exceptions.Unlock()
+	exceptions.state[name] = state
+	countExceptions()
+}
+
+// ForgetException drops an exception that is gone.
+func ForgetException(name string) {
+	exceptions.Lock()
+	defer exceptions.Unlock()
+	delete(exceptions.state, name)
+	countExceptions()
+}
+
+func countExceptions() {
+	exceptionState.Reset()
+	for _, state := range exceptions.state {
+		exceptionState.WithLabelValues(state).Inc()
+	}
 }

@@ -50,7 +50,11 @@ type Reader struct {
 	ClusterDomain string
 	// Network is what the operator was told of the cluster's network.
 	Network facts.Network
+	// Namespace is the operator's own, which no baseline selects; empty where
+	// it runs outside of a cluster.
+	Namespace string
 
+	revisions revisions
 	// roots are the root namespaces of the meshes that were read.
 	roots sync.Map
 }
@@ -58,12 +62,12 @@ type Reader struct {
 // noCopy hands out the cache's own objects: everything read here is read only.
 var noCopy = client.UnsafeDisableDeepCopy
 
-// Read returns what there is to know about one namespace. A namespace without
-// a profile is read no further than that.
+// Read returns what there is to know about one namespace. One that nothing is
+// declared for is read no further than what baselines left there.
 func (r *Reader) Read(ctx context.Context, namespace string) (facts.Observed, error) {
 	var out facts.Observed
 	var err error
-	if out.Profiles, err = r.profiles(ctx, namespace); err != nil || len(out.Profiles) == 0 {
+	if out.Profiles, err = r.profiles(ctx, namespace); err != nil {
 		return out, err
 	}
 	var ns corev1.Namespace
@@ -72,6 +76,13 @@ func (r *Reader) Read(ctx context.Context, namespace string) (facts.Observed, er
 	}
 	out.Facts.Namespace = facts.Namespace{Name: namespace, Labels: ns.Labels, Terminating: ns.DeletionTimestamp != nil}
 	out.Facts.Network = r.Network
+	if err := r.declared(ctx, &out); err != nil {
+		return out, err
+	}
+	if len(out.Profiles) == 0 {
+		out.Live, err = r.live(ctx, namespace)
+		return out, err
+	}
 	var errs []error
 	collect := func(err error) { errs = append(errs, err) }
 

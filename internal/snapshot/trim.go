@@ -15,6 +15,9 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 )
 
 // Trim is a transform of the cache: it keeps what the reader uses of an object
@@ -53,10 +56,24 @@ func Trim(in any) (any, error) {
 		return trimDestinationRule(o), nil
 	case *networkingv1.VirtualService:
 		return trimVirtualService(o), nil
+	case *v1alpha1.MeshSecurityProfile:
+		o.ManagedFields = overridesSet(o.ManagedFields)
 	case metav1.Object:
 		o.SetManagedFields(nil)
 	}
 	return in, nil
+}
+
+// overridesSet keeps of a profile's managedFields who set its port overrides, and when.
+func overridesSet(entries []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
+	var out []metav1.ManagedFieldsEntry
+	for _, e := range entries {
+		if e.Subresource == "" && e.FieldsV1 != nil && strings.Contains(e.FieldsV1.GetRawString(), posture.OverridesField) {
+			e.FieldsV1 = metav1.NewFieldsV1("{" + posture.OverridesField + ":{}}")
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 func trimMeta(m metav1.ObjectMeta) metav1.ObjectMeta {

@@ -12,34 +12,48 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 )
 
+// conditioner gathers the conditions of one object.
+type conditioner struct {
+	generation int64
+	now        metav1.Time
+	// before are the conditions that the status has.
+	before []metav1.Condition
+	conds  []metav1.Condition
+}
+
 // set adds a condition; the time of its last transition stays where the status did.
-func (c *computer) set(kind string, status metav1.ConditionStatus, reason, message string) {
+func (c *conditioner) set(kind string, status metav1.ConditionStatus, reason, message string) {
 	cond := metav1.Condition{
 		Type: kind, Status: status, Reason: reason, Message: mesh.Cut(message, v1alpha1.MaxMessageBytes),
-		ObservedGeneration: c.Profile.Generation, LastTransitionTime: c.now,
+		ObservedGeneration: c.generation, LastTransitionTime: c.now,
 	}
-	for _, old := range c.before.Conditions {
-		if old.Type == kind && old.Status == status {
-			cond.LastTransitionTime = old.LastTransitionTime
-		}
+	if old := find(c.before, kind); old != nil && old.Status == status {
+		cond.LastTransitionTime = old.LastTransitionTime
 	}
 	c.conds = append(c.conds, cond)
 }
 
-func (c *computer) get(kind string) metav1.Condition {
-	for _, cond := range c.conds {
-		if cond.Type == kind {
-			return cond
-		}
+func (c *conditioner) get(kind string) metav1.Condition {
+	if cond := find(c.conds, kind); cond != nil {
+		return *cond
 	}
 	return metav1.Condition{}
+}
+
+func find(conds []metav1.Condition, kind string) *metav1.Condition {
+	for i := range conds {
+		if conds[i].Type == kind {
+			return &conds[i]
+		}
+	}
+	return nil
 }
 
 // conditions computes all of them, in the order in which a reader asks.
 func (c *computer) conditions(rules []v1alpha1.RuleStatus) {
 	c.accepted()
 	switch accepted := c.get(v1alpha1.ConditionAccepted); {
-	case accepted.Status != metav1.ConditionTrue:
+	case accepted.Status != metav1.ConditionTrue && accepted.Reason != v1alpha1.ReasonMandateViolated:
 		c.notAccepted(v1alpha1.ReasonNotAccepted, "the profile is not accepted; "+c.lastGood())
 	default:
 		c.resolvedRefs()
@@ -57,6 +71,8 @@ func (c *computer) accepted() {
 		c.set(v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonInvalid, words(c.Decision.Resolution.Invalid))
 	case c.Decision.Unsupported != "":
 		c.set(v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonUnsupportedMesh, c.Decision.Unsupported)
+	case len(c.Decision.Resolution.Violations) > 0:
+		c.set(v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonMandateViolated, violationsInWords(c.Decision.Resolution.Violations))
 	default:
 		c.set(v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonAccepted, "the profile is valid and the one in force")
 	}
@@ -97,7 +113,7 @@ func (c *computer) programmed() {
 	case !c.Decision.Compiled:
 		no(v1alpha1.ReasonRefsUnresolved, "the profile names something without which it can't be applied, see ResolvedRefs; "+c.lastGood())
 	case c.Decision.Paused && !c.settled:
-		c.set(v1alpha1.ConditionProgrammed, metav1.ConditionUnknown, v1alpha1.ReasonPaused, "the annotation "+v1alpha1.AnnotationPaused+" stops all writes, and the cluster differs from what is declared; remove the annotation")
+		c.set(v1alpha1.ConditionProgrammed, metav1.ConditionUnknown, v1alpha1.ReasonPaused, "the annotation "+v1alpha1.AnnotationPaused+" of "+c.Decision.PausedBy+" stops all writes, and the cluster differs from what is declared; remove the annotation")
 	case len(c.conflicts) > 0:
 		no(v1alpha1.ReasonConflict, fmt.Sprintf("an object with a name that the operator uses exists and is not its own: %s; delete or rename it, or annotate it %s=true to hand it over",
 			strings.Join(c.conflicts, ", "), v1alpha1.AnnotationAdopt))
@@ -135,7 +151,7 @@ func (c *computer) lastGood() string {
 func (c *computer) driftRemedy(reason string) string {
 	switch {
 	case c.Decision.Paused:
-		return "undo it, or remove the annotation " + v1alpha1.AnnotationPaused
+		return "undo it, or remove the annotation " + v1alpha1.AnnotationPaused + " of " + c.Decision.PausedBy
 	case reason == v1alpha1.ReasonDriftNotCorrected:
 		return "correcting it failed, see Programmed"
 	case reason == v1alpha1.ReasonDriftFight:
@@ -240,6 +256,15 @@ func (c *computer) readyMessage(rules []v1alpha1.RuleStatus) string {
 		return "the profile is in the cluster, but for rules that another one stands in the way of: " + mesh.Some(left)
 	}
 	return "the profile is in the cluster as declared"
+}
+
+// violationsInWords says where the profile declares less than is mandated.
+func violationsInWords(violations []posture.Violation) string {
+	problems := make([]posture.Problem, 0, len(violations))
+	for _, v := range violations {
+		problems = append(problems, posture.Problem{Path: v.Path, Message: v.Message})
+	}
+	return words(problems)
 }
 
 // words puts problems into one message, with their paths.

@@ -14,7 +14,7 @@ import (
 // Leaving returns the status of a profile that is being deleted and can't go
 // yet: the rest of it stays as it was.
 func Leaving(p *v1alpha1.MeshSecurityProfile, d decide.Decision, out Outcome, now time.Time) v1alpha1.MeshSecurityProfileStatus {
-	c := &computer{Input: Input{Profile: p}, now: metav1.NewTime(now.Truncate(time.Second)), before: p.Status}
+	c := newComputer(Input{Profile: p, Now: now})
 	message := "the profile is being deleted, and what was written for it is not all gone: "
 	var held []string
 	for _, ch := range d.Changes {

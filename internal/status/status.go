@@ -51,7 +51,7 @@ type Input struct {
 // Compute returns the status of the profile in force, and the changes by
 // others that are new in it.
 func Compute(in Input) (v1alpha1.MeshSecurityProfileStatus, []v1alpha1.DriftRecord) {
-	c := &computer{Input: in, now: metav1.NewTime(in.Now.Truncate(time.Second)), before: in.Profile.Status}
+	c := newComputer(in)
 	c.changes()
 	c.shadows()
 	c.trim()
@@ -76,9 +76,15 @@ func Compute(in Input) (v1alpha1.MeshSecurityProfileStatus, []v1alpha1.DriftReco
 	return out, c.fresh
 }
 
+func newComputer(in Input) *computer {
+	return &computer{Input: in, before: in.Profile.Status, conditioner: conditioner{
+		generation: in.Profile.Generation, now: metav1.NewTime(in.Now.Truncate(time.Second)), before: in.Profile.Status.Conditions,
+	}}
+}
+
 // Superseded returns the status of a profile that is not the one in force.
 func Superseded(p *v1alpha1.MeshSecurityProfile, winner string, now time.Time) v1alpha1.MeshSecurityProfileStatus {
-	c := &computer{Input: Input{Profile: p}, now: metav1.NewTime(now.Truncate(time.Second)), before: p.Status}
+	c := newComputer(Input{Profile: p, Now: now})
 	msg := fmt.Sprintf("profile %s is older and is the one in force in this namespace; merge this one into it, or delete one of the two", winner)
 	c.set(v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonSuperseded, msg)
 	c.notAccepted(v1alpha1.ReasonNotAccepted, "this profile is not the one in force")
@@ -101,7 +107,7 @@ type opened struct {
 
 type computer struct {
 	Input
-	now    metav1.Time
+	conditioner
 	before v1alpha1.MeshSecurityProfileStatus
 
 	// open are changes by others that are in the cluster still.
@@ -118,7 +124,6 @@ type computer struct {
 	inForce decide.InForce
 	// loosened are areas that something left in the cluster weakens, and the model does not show it.
 	loosened []v1alpha1.Area
-	conds    []metav1.Condition
 }
 
 // changes sorts out what the differences mean after acting.
@@ -280,8 +285,14 @@ func (c *computer) rules() []v1alpha1.RuleStatus {
 			Message: fmt.Sprintf("expired at %s: the namespace's own mode applies to the port again; remove the override, or give it a later expiresAt", o.Expires.UTC().Format(time.RFC3339)),
 		})
 	}
+	for _, r := range c.Decision.Resolution.Posture.Refused {
+		if !r.Rest {
+			out = append(out, v1alpha1.RuleStatus{Name: v1alpha1.RuleName(r.Rule), Area: r.Area, Verdict: v1alpha1.VerdictStricter, Message: r.Message})
+		}
+	}
 	missing := c.Decision.Unserved
 	for _, r := range c.Decision.Result.Rules {
+		r = c.narrowed(r)
 		if c.held(r.Area) {
 			out = append(out, waiting(r))
 			continue
@@ -299,7 +310,28 @@ func (c *computer) rules() []v1alpha1.RuleStatus {
 		}
 		out = append(out, r)
 	}
+	if len(out) > v1alpha1.MaxStatusRules {
+		out = out[:v1alpha1.MaxStatusRules]
+	}
 	return out
+}
+
+// narrowed is the verdict of a rule of which a mandate refuses a part.
+func (c *computer) narrowed(r v1alpha1.RuleStatus) v1alpha1.RuleStatus {
+	for _, refused := range c.Decision.Resolution.Posture.Refused {
+		if refused.Rule != string(r.Name) || refused.Area != r.Area || r.From != "" {
+			continue
+		}
+		switch {
+		case r.Verdict == v1alpha1.VerdictEnforced:
+			r.Verdict, r.Message = v1alpha1.VerdictStricter, refused.Message
+		case r.Message == "":
+			r.Message = refused.Message
+		default:
+			r.Message += "; " + refused.Message
+		}
+	}
+	return r
 }
 
 // CheckOverrideExpired is the finding about a port override whose time is over.
@@ -317,9 +349,11 @@ func (c *computer) findings() []v1alpha1.Finding {
 			Remediation: "remove the override from the profile, or give it a later expiresAt",
 		})
 	}
+	out = append(out, c.mandated()...)
 	for _, f := range c.Decision.Findings {
 		out = append(out, f.Finding)
 	}
+	c.except(out)
 	audit.Sort(out, func(f v1alpha1.Finding) v1alpha1.Finding { return f })
 	if len(out) > v1alpha1.MaxStatusFindings {
 		out = out[:v1alpha1.MaxStatusFindings]
@@ -342,7 +376,7 @@ func (c *computer) attention(s v1alpha1.MeshSecurityProfileStatus) []string {
 	out = append(out, rulesInWords(s.Rules)...)
 	out = append(out, c.guard()...)
 	if c.Decision.Paused {
-		out = append(out, "the annotation "+v1alpha1.AnnotationPaused+" stops all writes: what others change is neither refused nor undone")
+		out = append(out, "the annotation "+v1alpha1.AnnotationPaused+" of "+c.Decision.PausedBy+" stops all writes: what others change is neither refused nor undone")
 	}
 	for i, a := range out {
 		out[i] = mesh.Cut(a, v1alpha1.MaxMessageBytes)

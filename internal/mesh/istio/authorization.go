@@ -27,6 +27,11 @@ func authorization(p posture.Posture, f facts.Facts) ([]mesh.Object, []outcome) 
 		// An empty spec allows nothing; one empty rule would allow everything.
 		objects = append(objects, policy(p, mesh.Name("default-deny"), ""))
 	}
+	for _, e := range a.Exempt {
+		if a.Default == v1alpha1.DefaultDeny {
+			objects = append(objects, exempt(p, e))
+		}
+	}
 	var inForce []posture.Rule
 	for _, r := range a.Rules {
 		if toBeWritten(a, r) {
@@ -40,7 +45,7 @@ func authorization(p posture.Posture, f facts.Facts) ([]mesh.Object, []outcome) 
 	pods := listeners(f)
 	var outcomes []outcome
 	for _, r := range a.Rules {
-		out := outcome{name: r.Name, area: v1alpha1.AreaAuthorization, dryRun: "calls are evaluated and none is denied"}
+		out := outcome{name: r.Name, baseline: r.Baseline, area: v1alpha1.AreaAuthorization, dryRun: "calls are evaluated and none is denied"}
 		switch {
 		case toBeWritten(a, r):
 			ap := rulePolicy(p, f, pods, r, &out.Assessment)
@@ -88,7 +93,11 @@ func rulePolicy(p posture.Posture, f facts.Facts, pods []listener, r posture.Rul
 	from := sources(r.From, identities(r, f), principals)
 	connections, requests := operations(r, pods, a)
 
-	ap := policy(p, mesh.Name(r.Name), r.Name)
+	rule := r.Name
+	if r.Baseline != "" {
+		rule = r.Baseline + "/" + r.Name
+	}
+	ap := policy(p, mesh.RuleName(r), rule)
 	ap.Spec.Selector = selects(r.Selector)
 	ap.Spec.Action = actions[r.Action]
 	for _, to := range [][]*securityapi.Rule_To{connections, requests} {
@@ -99,6 +108,14 @@ func rulePolicy(p posture.Posture, f facts.Facts, pods []listener, r posture.Rul
 	if len(ap.Spec.Rules) == 0 {
 		ap.Spec.Rules = []*securityapi.Rule{{From: from, When: when}}
 	}
+	return ap
+}
+
+// exempt lets everybody call workloads that an exception takes out of default-deny.
+func exempt(p posture.Posture, e posture.Exemption) *securityv1.AuthorizationPolicy {
+	ap := policy(p, mesh.Part(mesh.Name("exempt"), e.Name), "")
+	ap.Spec.Selector = selects(e.Selector)
+	ap.Spec.Rules = []*securityapi.Rule{{}}
 	return ap
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 )
 
 // AnnotationDryRun makes Istio evaluate an AuthorizationPolicy without
@@ -91,6 +92,9 @@ func areaOf(o mesh.Object) v1alpha1.Area {
 // verdict is the status line of a rule in the posture's mode.
 func verdict(o outcome, mode v1alpha1.EnforcementMode) v1alpha1.RuleStatus {
 	s := v1alpha1.RuleStatus{Name: v1alpha1.RuleName(o.name), Area: o.area}
+	if o.baseline != "" {
+		s.From = posture.From(o.baseline)
+	}
 	switch mode {
 	case v1alpha1.ModeAudit:
 		s.Verdict = v1alpha1.VerdictPending

@@ -1,6 +1,8 @@
 package istio
 
 import (
+	"slices"
+
 	securityapi "istio.io/api/security/v1beta1"
 	typeapi "istio.io/api/type/v1beta1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
@@ -36,7 +38,10 @@ func mutualTLS(p posture.Posture, f facts.Facts) ([]mesh.Object, []outcome) {
 	objects := []mesh.Object{peerAuthentication(p, mesh.Name("mtls"), "", nil)}
 	pods := listeners(f)
 	var outcomes []outcome
-	var workloads []*securityv1.PeerAuthentication
+	workloads := exemptions(p)
+	for _, w := range workloads {
+		objects = append(objects, w)
+	}
 	for _, o := range m.Overrides {
 		out := outcome{name: o.Name, area: v1alpha1.AreaMutualTLS, dryRun: dryRunOverride(f)}
 		pa, fresh := overridden(p, workloads, o, &out.Assessment)
@@ -59,12 +64,32 @@ func mutualTLS(p posture.Posture, f facts.Facts) ([]mesh.Object, []outcome) {
 	return objects, outcomes
 }
 
+// exemptions are workloads with a mode of their own, by an exception. Of those
+// that overlap the first holds, as the mesh applies one to a workload.
+func exemptions(p posture.Posture) []*securityv1.PeerAuthentication {
+	var out []*securityv1.PeerAuthentication
+	for _, e := range p.MutualTLS.Exempt {
+		if slices.ContainsFunc(out, func(o *securityv1.PeerAuthentication) bool {
+			return facts.Overlap(o.Spec.GetSelector().GetMatchLabels(), e.Selector)
+		}) {
+			continue
+		}
+		pa := peerAuthentication(p, mesh.Part(mesh.Name("mtls"), e.Name), "", e.Selector)
+		pa.Spec.Mtls.Mode = modes[e.Mode]
+		out = append(out, pa)
+	}
+	return out
+}
+
 // overridden finds or makes the PeerAuthentication that holds an override; nil
 // where another override stands in the way.
 func overridden(p posture.Posture, workloads []*securityv1.PeerAuthentication, o posture.Override, a *mesh.Assessment) (pa *securityv1.PeerAuthentication, fresh bool) {
 	for _, w := range workloads {
 		selector := w.Spec.GetSelector().GetMatchLabels()
-		other := w.Annotations[v1alpha1.AnnotationRule]
+		other := "override " + w.Annotations[v1alpha1.AnnotationRule]
+		if w.Annotations[v1alpha1.AnnotationRule] == "" {
+			other = "an exception, " + w.Name + ","
+		}
 		if facts.SelectorKey(selector) == facts.SelectorKey(o.Selector) {
 			if _, taken := w.Spec.GetPortLevelMtls()[uint32(o.Port)]; taken { //nolint:gosec // the API allows 1 to 65535
 				a.Say(v1alpha1.VerdictConflict, "an earlier override of the same workloads sets port %d; nothing is written for this one: remove one of the two", o.Port)
@@ -73,7 +98,7 @@ func overridden(p posture.Posture, workloads []*securityv1.PeerAuthentication, o
 			return w, false
 		}
 		if facts.Overlap(selector, o.Selector) {
-			a.Say(v1alpha1.VerdictConflict, "its workloads may overlap with those of override %s, and the mesh applies one PeerAuthentication to a workload; nothing is written for it: give both the same workloadSelector, or selectors with different values of one label", other)
+			a.Say(v1alpha1.VerdictConflict, "its workloads may overlap with those of %s, and the mesh applies one PeerAuthentication to a workload; nothing is written for it: give both the same workloadSelector, or selectors with different values of one label", other)
 			return nil, false
 		}
 	}
@@ -125,6 +150,11 @@ func acceptsPlaintext(p posture.Posture, f facts.Facts, selector map[string]stri
 	for _, o := range p.MutualTLS.Overrides {
 		if facts.Overlap(o.Selector, selector) {
 			return "port override " + o.Name + " lets plaintext in"
+		}
+	}
+	for _, e := range p.MutualTLS.Exempt {
+		if facts.Overlap(e.Selector, selector) {
+			return "exception " + e.Name + " lets plaintext in"
 		}
 	}
 	return ""

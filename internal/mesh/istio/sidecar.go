@@ -16,7 +16,9 @@ type Sidecar struct{}
 // outcome is what became of one rule or override.
 type outcome struct {
 	mesh.Assessment
-	name      string
+	name string
+	// baseline is the name of the one that adds the rule; empty for the profile's own.
+	baseline  string
 	area      v1alpha1.Area
 	enforcers []v1alpha1.Enforcer
 	// writes are the objects that hold it, as KIND/NAME; none where nothing is written.

@@ -56,7 +56,7 @@ func Compile(p posture.Posture, f facts.Facts, groups []mesh.Group) Companion {
 		}
 	}
 	if a := p.Authorization; a != nil && a.Default == v1alpha1.DefaultDeny {
-		c.Objects = append(c.Objects, ingress(p, a))
+		c.Objects = append(c.Objects, ingress(p, a)...)
 	}
 	return c
 }

@@ -17,8 +17,9 @@ var agentPorts = []int32{15020, 15021, 15090}
 
 // ingress lets in the namespaces and addresses that some rule lets call. It is
 // one object for the namespace, and wider than the rules, which the mesh holds:
-// it must never stop what they allow.
-func ingress(p posture.Posture, a *posture.Authorization) *netv1.NetworkPolicy {
+// it must never stop what they allow. One more for each exemption lets
+// everybody in.
+func ingress(p posture.Posture, a *posture.Authorization) []mesh.Object {
 	rules := []netv1.NetworkPolicyIngressRule{{Ports: tcpPorts(agentPorts)}}
 	for _, r := range a.Rules {
 		if r.Action == v1alpha1.RuleDeny {
@@ -36,7 +37,17 @@ func ingress(p posture.Posture, a *posture.Authorization) *netv1.NetworkPolicy {
 		PolicyTypes: []netv1.PolicyType{netv1.PolicyTypeIngress},
 		Ingress:     rules,
 	}
-	return np
+	out := []mesh.Object{np}
+	for _, e := range a.Exempt {
+		open := policy(p, mesh.Part(mesh.Name("ingress"), e.Name), "")
+		open.Spec = netv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchLabels: e.Selector},
+			PolicyTypes: []netv1.PolicyType{netv1.PolicyTypeIngress},
+			Ingress:     []netv1.NetworkPolicyIngressRule{{}},
+		}
+		out = append(out, open)
+	}
+	return out
 }
 
 // callers are a rule's as addresses and namespaces; none for everybody.

@@ -1,0 +1,160 @@
+package controllers
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/decide"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+)
+
+// fleet is how every namespace stands to the baselines and exceptions, as last
+// found: what their status is made of. After a restart it begins empty and
+// fills as the namespaces are reconciled.
+type fleet struct {
+	mu sync.Mutex
+	of map[string]standing // by namespace
+	// baselines and exceptions are the queues of those who sum it up.
+	baselines, exceptions queue
+}
+
+// settle is how long changes are gathered before a status is summed up anew: a
+// change that reaches a thousand namespaces is to be one write or few.
+const settle = 500 * time.Millisecond
+
+// standing is how one namespace stands.
+type standing struct {
+	// baselines that apply: the revision in force here, by UID.
+	baselines map[types.UID]string
+	// names of these, and of the exceptions that name the namespace.
+	names, exceptions []string
+	// excepted counts the findings that an exception covers, by its name.
+	excepted map[string]int32
+
+	declared, enforced, inSync, compliant, ready bool
+	// why says why it is not ready.
+	why      string
+	findings v1alpha1.FindingCounts
+}
+
+func (s standing) equal(o standing) bool {
+	return maps.Equal(s.baselines, o.baselines) && slices.Equal(s.names, o.names) && slices.Equal(s.exceptions, o.exceptions) &&
+		maps.Equal(s.excepted, o.excepted) && s.declared == o.declared && s.enforced == o.enforced && s.inSync == o.inSync &&
+		s.compliant == o.compliant && s.ready == o.ready && s.why == o.why && s.findings == o.findings
+}
+
+// standingOf is how a namespace stands by what was decided and reported.
+func standingOf(o facts.Observed, d decide.Decision, next v1alpha1.MeshSecurityProfileStatus) standing {
+	s := standing{declared: true, baselines: map[types.UID]string{}, excepted: map[string]int32{}}
+	for _, b := range o.Baselines {
+		s.baselines[b.UID] = b.Revision
+		s.names = append(s.names, b.Name)
+	}
+	for _, e := range o.Exceptions {
+		s.exceptions = append(s.exceptions, e.Name)
+	}
+	is := func(kind string) bool { return meta.IsStatusConditionTrue(next.Conditions, kind) }
+	s.inSync, s.compliant, s.ready = is(v1alpha1.ConditionInSync), is(v1alpha1.ConditionCompliant), is(v1alpha1.ConditionReady)
+	s.enforced = d.Compiled && d.Resolution.Posture.Mode == v1alpha1.ModeEnforce && is(v1alpha1.ConditionProgrammed)
+	for _, kind := range []string{v1alpha1.ConditionMutualTLSEnforced, v1alpha1.ConditionAuthorizationEnforced, v1alpha1.ConditionEgressEnforced} {
+		c := meta.FindStatusCondition(next.Conditions, kind)
+		s.enforced = s.enforced && c != nil && (c.Status == metav1.ConditionTrue || c.Reason == v1alpha1.ReasonNotDeclared)
+	}
+	if c := meta.FindStatusCondition(next.Conditions, v1alpha1.ConditionReady); c != nil && !s.ready {
+		s.why = c.Reason
+	}
+	for _, f := range next.Findings {
+		switch {
+		case f.Exception != "":
+			s.excepted[f.Exception]++
+			s.findings.Excepted++
+		case f.Severity == v1alpha1.SeverityCritical:
+			s.findings.Critical++
+		case f.Severity == v1alpha1.SeverityHigh:
+			s.findings.High++
+		case f.Severity == v1alpha1.SeverityMedium:
+			s.findings.Medium++
+		default:
+			s.findings.Low++
+		}
+	}
+	return s
+}
+
+// set remembers how a namespace stands, and tells those whom a change concerns.
+func (f *fleet) set(namespace string, s standing) {
+	f.mu.Lock()
+	before, seen := f.of[namespace]
+	if f.of == nil {
+		f.of = map[string]standing{}
+	}
+	f.of[namespace] = s
+	baselines, exceptions := f.baselines, f.exceptions
+	f.mu.Unlock()
+	if seen && before.equal(s) {
+		return
+	}
+	tell(baselines, before.names, s.names)
+	tell(exceptions, before.exceptions, s.exceptions)
+}
+
+// forget a namespace that is gone.
+func (f *fleet) forget(namespace string) {
+	f.mu.Lock()
+	before := f.of[namespace]
+	delete(f.of, namespace)
+	baselines, exceptions := f.baselines, f.exceptions
+	f.mu.Unlock()
+	tell(baselines, before.names)
+	tell(exceptions, before.exceptions)
+}
+
+func tell(q queue, lists ...[]string) {
+	if q == nil {
+		return
+	}
+	names := slices.Concat(lists...)
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: name}}, settle)
+	}
+}
+
+// standing of a namespace; false where it was not looked at yet.
+func (f *fleet) standing(namespace string) (standing, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s, ok := f.of[namespace]
+	return s, ok
+}
+
+// under lists the namespaces that a baseline applies to, sorted.
+func (f *fleet) under(uid types.UID) []string {
+	return f.list(func(s standing) bool { _, ok := s.baselines[uid]; return ok })
+}
+
+// declared lists the namespaces that something is declared for, sorted.
+func (f *fleet) declared() []string {
+	return f.list(func(s standing) bool { return s.declared })
+}
+
+func (f *fleet) list(pick func(standing) bool) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []string
+	for ns, s := range f.of {
+		if pick(s) {
+			out = append(out, ns)
+		}
+	}
+	slices.Sort(out)
+	return out
+}

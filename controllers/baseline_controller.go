@@ -103,7 +103,7 @@ func (r *BaselineReconciler) observe(ctx context.Context, b *v1alpha1.MeshSecuri
 		revision, applies := s.baselines[b.UID]
 		in.Namespaces = append(in.Namespaces, status.Standing{
 			Namespace: ns.Name, Canary: status.Canary(b, ns.Labels), Seen: seen, Applies: applies, Revision: revision,
-			Enforced: s.enforced, InSync: s.inSync, Compliant: s.compliant, Ready: s.ready, Why: s.why, Findings: s.findings,
+			Enforced: s.enforced, InSync: s.inSync, Compliant: s.compliant, Ready: s.ready, Why: s.why, Open: s.open, Findings: s.findings,
 		})
 	}
 	return in, nil

@@ -40,15 +40,15 @@ type standing struct {
 	excepted map[string]int32
 
 	declared, enforced, inSync, compliant, ready bool
-	// why says why it is not ready.
-	why      string
-	findings v1alpha1.FindingCounts
+	// why says why it is not ready, and open why it does not enforce: reasons.
+	why, open string
+	findings  v1alpha1.FindingCounts
 }
 
 func (s standing) equal(o standing) bool {
 	return maps.Equal(s.baselines, o.baselines) && slices.Equal(s.names, o.names) && slices.Equal(s.exceptions, o.exceptions) &&
 		maps.Equal(s.excepted, o.excepted) && s.declared == o.declared && s.enforced == o.enforced && s.inSync == o.inSync &&
-		s.compliant == o.compliant && s.ready == o.ready && s.why == o.why && s.findings == o.findings
+		s.compliant == o.compliant && s.ready == o.ready && s.why == o.why && s.open == o.open && s.findings == o.findings
 }
 
 // standingOf is how a namespace stands by what was decided and reported.
@@ -63,11 +63,13 @@ func standingOf(o facts.Observed, d decide.Decision, next v1alpha1.MeshSecurityP
 	}
 	is := func(kind string) bool { return meta.IsStatusConditionTrue(next.Conditions, kind) }
 	s.inSync, s.compliant, s.ready = is(v1alpha1.ConditionInSync), is(v1alpha1.ConditionCompliant), is(v1alpha1.ConditionReady)
-	s.enforced = d.Compiled && d.Resolution.Posture.Mode == v1alpha1.ModeEnforce && is(v1alpha1.ConditionProgrammed)
-	for _, kind := range []string{v1alpha1.ConditionMutualTLSEnforced, v1alpha1.ConditionAuthorizationEnforced, v1alpha1.ConditionEgressEnforced} {
+	for _, kind := range []string{v1alpha1.ConditionProgrammed, v1alpha1.ConditionMutualTLSEnforced, v1alpha1.ConditionAuthorizationEnforced, v1alpha1.ConditionEgressEnforced} {
 		c := meta.FindStatusCondition(next.Conditions, kind)
-		s.enforced = s.enforced && c != nil && (c.Status == metav1.ConditionTrue || c.Reason == v1alpha1.ReasonNotDeclared)
+		if s.open == "" && c != nil && c.Status != metav1.ConditionTrue && c.Reason != v1alpha1.ReasonNotDeclared {
+			s.open = c.Reason
+		}
 	}
+	s.enforced = d.Compiled && s.open == ""
 	if c := meta.FindStatusCondition(next.Conditions, v1alpha1.ConditionReady); c != nil && !s.ready {
 		s.why = c.Reason
 	}

@@ -277,7 +277,8 @@ type MeshSecurityBaselineStatus struct {
 	// +optional
 	Namespaces *NamespaceCounts `json:"namespaces,omitempty"`
 
-	// worst has up to 20 namespaces with the most severe findings.
+	// worst has up to 20 namespaces: those with the most severe findings, then
+	// those that do not enforce the baseline.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=20
@@ -330,6 +331,11 @@ type NamespaceFindings struct {
 	// findings that are open there.
 	// +required
 	Findings FindingCounts `json:"findings"`
+	// reason says why the namespace does not enforce the baseline, as a reason of
+	// a condition of its profile. Absent: it does.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
 }
 
 // MeshSecurityBaseline declares what holds in many namespaces: defaults for

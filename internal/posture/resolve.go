@@ -244,11 +244,13 @@ func (r *resolver) mayOverride(o Override, path, by string) bool {
 		return true
 	}
 	why := fmt.Sprintf("%s mandates Strict, and lets no port override be", From(by))
+	remedy := fmt.Sprintf("ask for an exception from %s", CheckPortOverride)
 	if limiting != "" {
-		why = fmt.Sprintf("%s mandates Strict, and %s lets a port override last %s from when it was declared, %s",
-			From(by), From(limiting), limit, since.UTC().Format(time.RFC3339))
+		latest := since.Add(limit).UTC().Format(time.RFC3339)
+		why = fmt.Sprintf("%s mandates Strict, and %s lets a port override last %s from when it was declared", From(by), From(limiting), limit)
+		remedy = fmt.Sprintf("give it an expiresAt, %s at the latest, or %s", latest, remedy)
 	}
-	message := fmt.Sprintf("%s: override %s is not applied; give it an expiresAt within that time where there is one, or ask for an exception from %s", why, o.Name, CheckPortOverride)
+	message := fmt.Sprintf("%s: override %s is not applied; %s", why, o.Name, remedy)
 	r.refused = append(r.refused, Refusal{Rule: o.Name, Area: v1alpha1.AreaMutualTLS, Message: message})
 	r.violate(path, message)
 	return false

@@ -27,9 +27,9 @@ type Standing struct {
 	Revision string
 
 	Enforced, InSync, Compliant, Ready bool
-	// Why says why it is not ready: a reason.
-	Why      string
-	Findings v1alpha1.FindingCounts
+	// Why says why it is not ready, and Open why it does not enforce: reasons.
+	Why, Open string
+	Findings  v1alpha1.FindingCounts
 }
 
 // BaselineInput is what the status of a baseline is computed from.
@@ -180,8 +180,11 @@ func counts(in BaselineInput) (*v1alpha1.NamespaceCounts, []v1alpha1.NamespaceFi
 		count(&out.Enforced, s.Applies && s.Enforced)
 		count(&out.InSync, s.Applies && s.InSync)
 		count(&out.Compliant, s.Applies && s.Compliant)
-		if f := s.Findings; f.Critical+f.High+f.Medium+f.Low > 0 {
-			worst = append(worst, v1alpha1.NamespaceFindings{Namespace: v1alpha1.NamespaceName(s.Namespace), Findings: f})
+		if !s.Applies {
+			s.Open = v1alpha1.ReasonPending
+		}
+		if f := s.Findings; f.Critical+f.High+f.Medium+f.Low > 0 || s.Open != "" {
+			worst = append(worst, v1alpha1.NamespaceFindings{Namespace: v1alpha1.NamespaceName(s.Namespace), Findings: f, Reason: s.Open})
 		}
 	}
 	slices.SortStableFunc(worst, func(a, b v1alpha1.NamespaceFindings) int {

@@ -253,16 +253,4 @@ spec:
 		Expect(p.Status.Rules[0].Message).To(ContainSubstring("expired at"))
 		Expect(p.Status.Drift).To(BeEmpty())
 	})
-
-	It("answers baselines and exceptions, which it does not act on, with Unknown", func() {
-		shared.kubectl("apply", "-f", root+"/config/samples/baseline.yaml", "-f", root+"/config/samples/exception.yaml")
-		DeferCleanup(func() {
-			shared.kubectl("delete", "-f", root+"/config/samples/baseline.yaml", "-f", root+"/config/samples/exception.yaml")
-		})
-		for _, what := range []string{"msb/production", "mse/ledger-appliance"} {
-			Eventually(func() string {
-				return shared.kubectl("get", what, "-o", `jsonpath={.status.conditions[?(@.type=="Accepted")].reason}`)
-			}).Should(Equal("NotImplemented"), what)
-		}
-	})
 })

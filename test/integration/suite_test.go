@@ -128,7 +128,7 @@ func (c *cluster) istiodRuns() {
 // start runs the operator on the cluster; its log gets the name.
 func (c *cluster) start(name string, args ...string) *operator.Process {
 	GinkgoHelper()
-	p, err := operator.Start(binary, c.operator, filepath.Join(scratch, name+".log"), append([]string{"--network-policy-enforced=true"}, args...)...)
+	p, err := operator.Start(binary, c.operator, filepath.Join(scratch, name+".log"), append([]string{"--network-policy-enforced=true", "--operator-namespace=" + operator.Namespace}, args...)...)
 	Expect(err).NotTo(HaveOccurred())
 	return p
 }

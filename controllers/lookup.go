@@ -62,6 +62,23 @@ func (l profileLookup) list(ctx context.Context, opts ...client.ListOption) []st
 	return out
 }
 
+// ofServiceAccount lists the namespaces for which a profile names the service
+// account, or a baseline does.
+func (l profileLookup) ofServiceAccount(o client.Object) []string {
+	out := l.naming("serviceaccount")(o)
+	var list v1alpha1.MeshSecurityBaselineList
+	if err := l.client.List(context.Background(), &list, client.UnsafeDisableDeepCopy); err != nil {
+		l.log.V(1).Info("Baselines can't be listed yet", "error", err.Error())
+		return out
+	}
+	for i := range list.Items {
+		if posture.Names(&list.Items[i].Spec, client.ObjectKeyFromObject(o)) {
+			out = append(out, l.fleet.under(list.Items[i].UID)...)
+		}
+	}
+	return out
+}
+
 // naming lists the namespaces whose profiles name the object.
 func (l profileLookup) naming(kind string) func(client.Object) []string {
 	return func(o client.Object) []string {

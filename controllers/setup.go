@@ -176,7 +176,7 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 		Watches(&corev1.Pod{}, enqueue{namespaces: profiles.ofPod, changed: podChanged, moves: true}).
 		Watches(&corev1.Service{}, enqueue{namespaces: profiles.withOwn("service"), changed: serviceChanged}).
 		Watches(&corev1.Namespace{}, enqueue{namespaces: profiles.ofNamespace, changed: namespaceChanged}).
-		WatchesMetadata(snapshot.ServiceAccountMetadata(), enqueue{namespaces: profiles.naming("serviceaccount"), changed: never})
+		WatchesMetadata(snapshot.ServiceAccountMetadata(), enqueue{namespaces: profiles.ofServiceAccount, changed: never})
 	for _, k := range mesh.ManagedKinds() {
 		if o, ok := k.New().(client.Object); ok && !k.Custom {
 			b = b.Watches(o, handle(k.GVK))

@@ -110,22 +110,29 @@ type cluster struct {
 	t      testing.TB
 	client client.Client
 	reader *snapshot.Reader
+	// implied is the status where there is no profile to keep it.
+	implied *v1alpha1.MeshSecurityProfileStatus
 }
 
 // reconcile does what the controller does, with a client that never fails: the
 // decision's profile carries the status that it wrote.
-func (c cluster) reconcile() decide.Decision {
+func (c *cluster) reconcile() decide.Decision {
 	c.t.Helper()
 	observed, err := c.reader.Read(context.Background(), namespace)
 	if err != nil {
 		c.t.Fatal(err)
+	}
+	if c.implied != nil {
+		observed.Profiles[0].Status = *c.implied
 	}
 	d := decide.Make(observed, now)
 	if d.Profile == nil {
 		c.t.Fatalf("no profile in namespace %s", namespace)
 	}
 	d.Profile.Status, _ = status.Compute(status.Input{Profile: d.Profile, Observed: observed, Decision: d, Now: now})
-	if err := c.client.Status().Update(context.Background(), d.Profile); err != nil {
+	if d.Implied() {
+		c.implied = &d.Profile.Status
+	} else if err := c.client.Status().Update(context.Background(), d.Profile); err != nil {
 		c.t.Fatal(err)
 	}
 	for _, o := range d.Desired {
@@ -231,7 +238,7 @@ func key(o client.Object) string {
 }
 
 // clusterOf fills a cluster with objects.
-func clusterOf(t testing.TB, objects []client.Object, o operator) cluster {
+func clusterOf(t testing.TB, objects []client.Object, o operator) *cluster {
 	t.Helper()
 	b := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.MeshSecurityProfile{}).
 		WithIndex(&v1alpha1.MeshSecurityException{}, snapshot.ExceptionIndex, snapshot.ExceptionNamespaces).
@@ -248,7 +255,7 @@ func clusterOf(t testing.TB, objects []client.Object, o operator) cluster {
 		}
 	}
 	c := b.WithReturnManagedFields().Build()
-	return cluster{t, c, &snapshot.Reader{
+	return &cluster{t: t, client: c, reader: &snapshot.Reader{
 		Scheme: scheme, Dependant: func(k schema.GroupKind) (string, facts.Tristate) {
 			if slices.Contains(o.Unread, k.String()) {
 				return "", facts.Unknown

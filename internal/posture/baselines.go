@@ -241,16 +241,12 @@ func within(host v1alpha1.ExternalHost, perimeter []v1alpha1.ExternalHost) bool 
 	})
 }
 
-// longest is how long overrides and exceptions may last by the baselines, and
-// which says so; zero where none does.
-func longest(baselines []facts.Baseline) (limit time.Duration, by string) {
-	for _, b := range baselines {
-		if b.Spec.Mandates == nil || b.Spec.Mandates.MaxOverrideDuration == "" {
-			continue
-		}
-		if d, err := time.ParseDuration(string(b.Spec.Mandates.MaxOverrideDuration)); err == nil && (by == "" || d < limit) {
-			limit, by = d, b.Name
-		}
+// lasts is how long overrides and exceptions may last; zero where nothing is
+// mandated, or it can't be read, which the schema prevents.
+func lasts(m *v1alpha1.BaselineMandates) time.Duration {
+	d, err := time.ParseDuration(string(m.MaxOverrideDuration))
+	if err != nil {
+		return 0
 	}
-	return limit, by
+	return d
 }

@@ -68,12 +68,16 @@ func (r *resolver) admit() {
 // Overlong says why an exception lasts longer than the baselines of a namespace
 // let it; empty where it does not.
 func Overlong(e *v1alpha1.MeshSecurityException, baselines []facts.Baseline) string {
-	limit, by := longest(baselines)
-	if by == "" || !e.Spec.ExpiresAt.After(e.CreationTimestamp.Add(limit)) {
-		return ""
+	for _, b := range baselines {
+		m := b.Spec.Mandates
+		if m == nil || m.MaxOverrideDuration == "" {
+			continue
+		}
+		if latest := e.CreationTimestamp.Add(lasts(m)); e.Spec.ExpiresAt.After(latest) {
+			return fmt.Sprintf("%s lets an exception last %s from when it was created, to %s at the latest", From(b.Name), m.MaxOverrideDuration, latest.UTC().Format(time.RFC3339))
+		}
 	}
-	return fmt.Sprintf("%s lets an exception last %s from when it was created, %s at the longest", From(by), limit,
-		e.CreationTimestamp.Add(limit).UTC().Format(time.RFC3339))
+	return ""
 }
 
 // excepted is the exception from a check that covers all workloads of a

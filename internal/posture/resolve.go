@@ -195,9 +195,8 @@ func (r *resolver) mutualTLS(declared *v1alpha1.MutualTLS) *MutualTLS {
 			m = &v1alpha1.MutualTLS{}
 		}
 	}
-	man := mandate[v1alpha1.MutualTLSMode]{field, CheckMutualTLS, tlsModes,
-		func(m *v1alpha1.BaselineMandates) v1alpha1.MutualTLSMode { return m.MutualTLS }}
-	out := &MutualTLS{Mode: raise(r, man, m.Mode, declared != nil)}
+	out := &MutualTLS{Mode: raise(r, mandate[v1alpha1.MutualTLSMode]{field, CheckMutualTLS, tlsModes,
+		func(m *v1alpha1.BaselineMandates) v1alpha1.MutualTLSMode { return m.MutualTLS }}, m.Mode, declared != nil)}
 	if out.Mode == "" {
 		return nil
 	}
@@ -207,10 +206,7 @@ func (r *resolver) mutualTLS(declared *v1alpha1.MutualTLS) *MutualTLS {
 			r.allow(e, CheckMutualTLS, field, fmt.Sprintf("%v instead of %v", m.Mode, out.Mode))
 		}
 	}
-	strict, by := man.strictest(r)
-	if strict != v1alpha1.MutualTLSStrict || out.Mode != v1alpha1.MutualTLSStrict {
-		by = ""
-	}
+	var refused []Override
 	for i, o := range m.PortOverrides {
 		path := fmt.Sprintf("spec.mutualTLS.portOverrides[%d]", i)
 		v := Override{Name: string(o.Name), Selector: r.selector(&o.WorkloadSelector, path), Port: o.Port, Mode: o.Mode}
@@ -223,7 +219,8 @@ func (r *resolver) mutualTLS(declared *v1alpha1.MutualTLS) *MutualTLS {
 			}
 			r.changes(at)
 		}
-		if by != "" && !r.mayOverride(v, path, by) {
+		if !r.mayOverride(v, path, refused) {
+			refused = append(refused, v)
 			continue
 		}
 		out.Overrides = append(out.Overrides, v)
@@ -231,29 +228,50 @@ func (r *resolver) mutualTLS(declared *v1alpha1.MutualTLS) *MutualTLS {
 	return out
 }
 
-// mayOverride says whether a port override may stand beside a mandate of
-// Strict: it ends within the time that baselines give, or an exception covers it.
-func (r *resolver) mayOverride(o Override, path, by string) bool {
-	limit, limiting := longest(r.in.Baselines)
-	since := overridesSet(r.in.Profile)
-	if limiting != "" && o.Expires != nil && !o.Expires.After(since.Add(limit)) {
+// mayOverride says whether every baseline lets a port override be, or an
+// exception does: one that mandates Strict lets none, but for those that end
+// within the time that it gives itself. One that an earlier override stands in
+// the way of does not come into force as that one is refused.
+func (r *resolver) mayOverride(o Override, path string, refused []Override) bool {
+	why, remedy := r.unlasting(o)
+	for _, f := range refused {
+		if why == "" && facts.Overlap(f.Selector, o.Selector) && (!maps.Equal(f.Selector, o.Selector) || f.Port == o.Port) {
+			why, remedy = "override "+f.Name+", which is refused, stands in its way", "remove that one, or "
+		}
+	}
+	if why == "" {
 		return true
 	}
 	if e := r.excepted(CheckPortOverride, o.Selector); e != nil {
 		r.allow(*e, CheckPortOverride, path, "port override "+o.Name)
 		return true
 	}
-	why := fmt.Sprintf("%s mandates Strict, and lets no port override be", From(by))
-	remedy := fmt.Sprintf("ask for an exception from %s", CheckPortOverride)
-	if limiting != "" {
-		latest := since.Add(limit).UTC().Format(time.RFC3339)
-		why = fmt.Sprintf("%s mandates Strict, and %s lets a port override last %s from when it was declared", From(by), From(limiting), limit)
-		remedy = fmt.Sprintf("give it an expiresAt, %s at the latest, or %s", latest, remedy)
-	}
-	message := fmt.Sprintf("%s: override %s is not applied; %s", why, o.Name, remedy)
+	message := fmt.Sprintf("%s: override %s is not applied; %sask for an exception from %s", why, o.Name, remedy, CheckPortOverride)
 	r.refused = append(r.refused, Refusal{Rule: o.Name, Area: v1alpha1.AreaMutualTLS, Message: message})
 	r.violate(path, message)
 	return false
+}
+
+// unlasting says why a baseline does not let a port override be, and what to do
+// about it; empty where all do.
+func (r *resolver) unlasting(o Override) (why, remedy string) {
+	for _, b := range r.in.Baselines {
+		m := b.Spec.Mandates
+		switch {
+		case m == nil:
+			continue
+		case m.MaxOverrideDuration == "" && m.MutualTLS == v1alpha1.MutualTLSStrict:
+			return From(b.Name) + " mandates Strict, and lets no port override be", ""
+		case m.MaxOverrideDuration == "":
+			continue
+		}
+		latest := overridesSet(r.in.Profile).Add(lasts(m))
+		if o.Expires == nil || o.Expires.After(latest) {
+			return fmt.Sprintf("%s lets a port override last %s from when it was declared", From(b.Name), m.MaxOverrideDuration),
+				fmt.Sprintf("give it an expiresAt, %s at the latest, or ", latest.UTC().Format(time.RFC3339))
+		}
+	}
+	return "", ""
 }
 
 func (r *resolver) authorization(declared *v1alpha1.Authorization) *Authorization {
@@ -392,26 +410,13 @@ func (r *resolver) needNamespace(rule, ns, path string) {
 }
 
 // peer is the service accounts of a named peer: that of the baseline whose rule
-// it is, else that of the highest priority. One that does not exist (yet) is
-// nobody, and no reason to hold anything up.
+// it is, else that of the highest priority. A service account that does not
+// exist (yet) is nobody, and no reason to hold anything up.
 func (r *resolver) peer(name v1alpha1.RuleName, of *facts.Baseline) ([]types.NamespacedName, bool) {
-	baselines := r.in.Baselines
 	if of != nil {
-		baselines = append([]facts.Baseline{*of}, baselines...)
+		return peer(name, r.own, append([]facts.Baseline{*of}, r.in.Baselines...))
 	}
-	for _, b := range baselines {
-		for _, p := range b.Spec.Peers {
-			if p.Name != name {
-				continue
-			}
-			var out []types.NamespacedName
-			for _, sa := range p.ServiceAccounts {
-				out = append(out, named(r.own, sa.Namespace, string(sa.Name)))
-			}
-			return out, true
-		}
-	}
-	return nil, false
+	return peer(name, r.own, r.in.Baselines)
 }
 
 func (r *resolver) egress(declared *v1alpha1.Egress) *Egress {
@@ -450,8 +455,9 @@ func (r *resolver) egress(declared *v1alpha1.Egress) *Egress {
 		delete(r.origins, "egress.assurance")
 		return nil
 	}
+	mandated := out.Assurance == v1alpha1.AssuranceGateway && assurance != out.Assurance
 	if out.Assurance == v1alpha1.AssuranceGateway {
-		r.gateway("spec.egress.assurance", "assurance Gateway", declared != nil && e.Assurance == v1alpha1.AssuranceGateway)
+		r.gateway("spec.egress.assurance", "assurance Gateway", !mandated)
 	}
 	for i, rule := range e.Rules {
 		path := fmt.Sprintf("spec.egress.rules[%d]", i)
@@ -459,6 +465,10 @@ func (r *resolver) egress(declared *v1alpha1.Egress) *Egress {
 			r.gateway(path+".via", fmt.Sprintf("rule %s, which goes via Gateway,", rule.Name), true)
 		}
 		v := EgressRule{Name: string(rule.Name), Selector: r.selector(rule.WorkloadSelector, path), Via: rule.Via}
+		if mandated && rule.Via == v1alpha1.ViaDirect {
+			r.violate(path+".via", fmt.Sprintf("rule %s goes out directly, and assurance Gateway is mandated; leave via out", rule.Name))
+			v.Via = ""
+		}
 		var refusals []string
 		for j, t := range rule.To {
 			t = *t.DeepCopy()

@@ -88,7 +88,7 @@ func (r *Reader) Read(ctx context.Context, namespace string) (facts.Observed, er
 
 	out.Facts.Pods, err = r.pods(ctx, namespace)
 	collect(err)
-	collect(r.references(ctx, namespace, posture.ReferencesOf(out.Profiles[0]), &out.Facts))
+	collect(r.references(ctx, namespace, posture.ReferencesOf(out.Profiles[0], out.Baselines...), &out.Facts))
 	out.Live, err = r.live(ctx, namespace)
 	collect(err)
 	out.Facts.Mesh, err = r.mesh(ctx, &ns, out.Profiles[0].Spec.Mesh)

@@ -17,6 +17,7 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/internal/effective"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 )
 
 // Failure is a step that was not done.
@@ -316,6 +317,13 @@ func (c *computer) rules() []v1alpha1.RuleStatus {
 	return out
 }
 
+// refused says whether a rule is as it is by a mandate alone, of which Accepted tells.
+func (c *computer) refused(r v1alpha1.RuleStatus) bool {
+	return slices.ContainsFunc(c.Decision.Resolution.Posture.Refused, func(f posture.Refusal) bool {
+		return f.Rule == string(r.Name) && f.Area == r.Area && f.Message == r.Message
+	})
+}
+
 // narrowed is the verdict of a rule of which a mandate refuses a part.
 func (c *computer) narrowed(r v1alpha1.RuleStatus) v1alpha1.RuleStatus {
 	for _, refused := range c.Decision.Resolution.Posture.Refused {
@@ -373,7 +381,7 @@ func (c *computer) attention(s v1alpha1.MeshSecurityProfileStatus) []string {
 		}
 	}
 	out = append(out, c.lockouts()...)
-	out = append(out, rulesInWords(s.Rules)...)
+	out = append(out, rulesInWords(slices.DeleteFunc(slices.Clone(s.Rules), c.refused))...)
 	out = append(out, c.guard()...)
 	if c.Decision.Paused {
 		out = append(out, "the annotation "+v1alpha1.AnnotationPaused+" of "+c.Decision.PausedBy+" stops all writes: what others change is neither refused nor undone")
@@ -392,6 +400,7 @@ func (c *computer) attention(s v1alpha1.MeshSecurityProfileStatus) []string {
 // same to say in one sentence.
 func rulesInWords(rules []v1alpha1.RuleStatus) []string {
 	type same struct {
+		from    string
 		area    v1alpha1.Area
 		verdict v1alpha1.Verdict
 		message string
@@ -399,10 +408,14 @@ func rulesInWords(rules []v1alpha1.RuleStatus) []string {
 	var order []same
 	names := map[same][]v1alpha1.RuleName{}
 	for _, r := range rules {
-		if r.Verdict == v1alpha1.VerdictEnforced || r.Verdict == v1alpha1.VerdictDryRun {
+		switch {
+		case r.Verdict == v1alpha1.VerdictEnforced, r.Verdict == v1alpha1.VerdictDryRun:
+			continue
+		case r.From != "" && r.Verdict == v1alpha1.VerdictPending:
+			// Of a baseline, for callers or workloads that are not here: nothing to do about it.
 			continue
 		}
-		k := same{r.Area, r.Verdict, r.Message}
+		k := same{r.From, r.Area, r.Verdict, r.Message}
 		if names[k] == nil {
 			order = append(order, k)
 		}
@@ -410,10 +423,13 @@ func rulesInWords(rules []v1alpha1.RuleStatus) []string {
 	}
 	var out []string
 	for _, k := range order {
+		if k.from != "" {
+			k.from = " of " + k.from
+		}
 		if n := names[k]; len(n) == 1 {
-			out = append(out, fmt.Sprintf("%s rule %s is %s: %s", k.area, n[0], k.verdict, k.message))
+			out = append(out, fmt.Sprintf("%s rule %s%s is %s: %s", k.area, n[0], k.from, k.verdict, k.message))
 		} else {
-			out = append(out, fmt.Sprintf("%s rules %s are %s: %s", k.area, mesh.Some(n), k.verdict, k.message))
+			out = append(out, fmt.Sprintf("%s rules %s%s are %s: %s", k.area, mesh.Some(n), k.from, k.verdict, k.message))
 		}
 	}
 	return out

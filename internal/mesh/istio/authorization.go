@@ -113,7 +113,7 @@ func rulePolicy(p posture.Posture, f facts.Facts, pods []listener, r posture.Rul
 
 // exempt lets everybody call workloads that an exception takes out of default-deny.
 func exempt(p posture.Posture, e posture.Exemption) *securityv1.AuthorizationPolicy {
-	ap := policy(p, mesh.Part(mesh.Name("exempt"), e.Name), "")
+	ap := policy(p, mesh.Part(mesh.Name("exempt"), e.Name), v1alpha1.KindException+"/"+e.Name)
 	ap.Spec.Selector = selects(e.Selector)
 	ap.Spec.Rules = []*securityapi.Rule{{}}
 	return ap

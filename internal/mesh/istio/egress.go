@@ -124,7 +124,7 @@ func cannot(r posture.EgressRule, e *posture.Egress, f facts.Facts) string {
 	gateway := r.Via == v1alpha1.ViaGateway || (r.Via == "" && e.Assurance == v1alpha1.AssuranceGateway)
 	for _, t := range r.To {
 		if gateway && (len(t.Hosts) > 0 || len(t.CIDRs) > 0) {
-			return "egress through a gateway needs a gateway that a baseline declares, and there is none; use via: Direct"
+			return "it goes through an egress gateway, which this version does not route through; use assurance Network, or via: Direct where no baseline mandates a gateway"
 		}
 		for _, h := range t.Hosts {
 			host := string(h)

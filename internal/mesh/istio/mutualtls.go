@@ -2,6 +2,7 @@ package istio
 
 import (
 	"slices"
+	"strings"
 
 	securityapi "istio.io/api/security/v1beta1"
 	typeapi "istio.io/api/type/v1beta1"
@@ -74,7 +75,7 @@ func exemptions(p posture.Posture) []*securityv1.PeerAuthentication {
 		}) {
 			continue
 		}
-		pa := peerAuthentication(p, mesh.Part(mesh.Name("mtls"), e.Name), "", e.Selector)
+		pa := peerAuthentication(p, mesh.Part(mesh.Name("mtls"), e.Name), v1alpha1.KindException+"/"+e.Name, e.Selector)
 		pa.Spec.Mtls.Mode = modes[e.Mode]
 		out = append(out, pa)
 	}
@@ -86,9 +87,9 @@ func exemptions(p posture.Posture) []*securityv1.PeerAuthentication {
 func overridden(p posture.Posture, workloads []*securityv1.PeerAuthentication, o posture.Override, a *mesh.Assessment) (pa *securityv1.PeerAuthentication, fresh bool) {
 	for _, w := range workloads {
 		selector := w.Spec.GetSelector().GetMatchLabels()
-		other := "override " + w.Annotations[v1alpha1.AnnotationRule]
-		if w.Annotations[v1alpha1.AnnotationRule] == "" {
-			other = "an exception, " + w.Name + ","
+		other := w.Annotations[v1alpha1.AnnotationRule]
+		if !strings.Contains(other, "/") {
+			other = "override " + other
 		}
 		if facts.SelectorKey(selector) == facts.SelectorKey(o.Selector) {
 			if _, taken := w.Spec.GetPortLevelMtls()[uint32(o.Port)]; taken { //nolint:gosec // the API allows 1 to 65535

@@ -39,7 +39,7 @@ func ingress(p posture.Posture, a *posture.Authorization) []mesh.Object {
 	}
 	out := []mesh.Object{np}
 	for _, e := range a.Exempt {
-		open := policy(p, mesh.Part(mesh.Name("ingress"), e.Name), "")
+		open := policy(p, mesh.Part(mesh.Name("ingress"), e.Name), v1alpha1.KindException+"/"+e.Name)
 		open.Spec = netv1.NetworkPolicySpec{
 			PodSelector: metav1.LabelSelector{MatchLabels: e.Selector},
 			PolicyTypes: []netv1.PolicyType{netv1.PolicyTypeIngress},

@@ -96,13 +96,16 @@ func (r *BaselineReconciler) observe(ctx context.Context, b *v1alpha1.MeshSecuri
 		if ns.DeletionTimestamp != nil {
 			continue
 		}
-		if !r.Reader.Selected(b, facts.Namespace{Name: ns.Name, Labels: ns.Labels}) {
+		want, selected, err := r.Reader.Selected(b, facts.Namespace{Name: ns.Name, Labels: ns.Labels})
+		if err != nil {
+			return in, err
+		}
+		if !selected {
 			continue
 		}
 		s, seen := r.fleet.standing(ns.Name)
-		revision, applies := s.baselines[b.UID]
 		in.Namespaces = append(in.Namespaces, status.Standing{
-			Namespace: ns.Name, Canary: status.Canary(b, ns.Labels), Seen: seen, Applies: applies, Revision: revision,
+			Namespace: ns.Name, Canary: status.Canary(b, ns.Labels), Seen: seen, Applies: want != "" && s.baselines[b.UID] == want, Revision: s.baselines[b.UID],
 			Enforced: s.enforced, InSync: s.inSync, Compliant: s.compliant, Ready: s.ready, Why: s.why, Open: s.open, Findings: s.findings,
 		})
 	}

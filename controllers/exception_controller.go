@@ -78,7 +78,7 @@ func (r *ExceptionReconciler) observe(ctx context.Context, name string, in *stat
 		in.Refused = append(in.Refused, name+": "+why)
 	}
 	s, seen := r.fleet.standing(name)
-	in.Unseen = in.Unseen || !seen
+	in.Unseen = in.Unseen || !seen || s.declared && s.exceptions[in.Exception.Name] != in.Exception.Generation
 	in.Matched += s.excepted[in.Exception.Name]
 	return nil
 }

@@ -34,8 +34,11 @@ const settle = 500 * time.Millisecond
 type standing struct {
 	// baselines that apply: the revision in force here, by UID.
 	baselines map[types.UID]string
-	// names of these, and of the exceptions that name the namespace.
-	names, exceptions []string
+	// names of these.
+	names []string
+	// exceptions that name the namespace: the generation that was looked at, by
+	// name.
+	exceptions map[string]int64
 	// excepted counts the findings that an exception covers, by its name.
 	excepted map[string]int32
 
@@ -46,20 +49,20 @@ type standing struct {
 }
 
 func (s standing) equal(o standing) bool {
-	return maps.Equal(s.baselines, o.baselines) && slices.Equal(s.names, o.names) && slices.Equal(s.exceptions, o.exceptions) &&
+	return maps.Equal(s.baselines, o.baselines) && slices.Equal(s.names, o.names) && maps.Equal(s.exceptions, o.exceptions) &&
 		maps.Equal(s.excepted, o.excepted) && s.declared == o.declared && s.enforced == o.enforced && s.inSync == o.inSync &&
 		s.compliant == o.compliant && s.ready == o.ready && s.why == o.why && s.open == o.open && s.findings == o.findings
 }
 
 // standingOf is how a namespace stands by what was decided and reported.
 func standingOf(o facts.Observed, d decide.Decision, next v1alpha1.MeshSecurityProfileStatus) standing {
-	s := standing{declared: true, baselines: map[types.UID]string{}, excepted: map[string]int32{}}
+	s := standing{declared: true, baselines: map[types.UID]string{}, exceptions: map[string]int64{}, excepted: map[string]int32{}}
 	for _, b := range o.Baselines {
 		s.baselines[b.UID] = b.Revision
 		s.names = append(s.names, b.Name)
 	}
 	for _, e := range o.Exceptions {
-		s.exceptions = append(s.exceptions, e.Name)
+		s.exceptions[e.Name] = e.Generation
 	}
 	is := func(kind string) bool { return meta.IsStatusConditionTrue(next.Conditions, kind) }
 	s.inSync, s.compliant, s.ready = is(v1alpha1.ConditionInSync), is(v1alpha1.ConditionCompliant), is(v1alpha1.ConditionReady)
@@ -105,7 +108,7 @@ func (f *fleet) set(namespace string, s standing) {
 		return
 	}
 	tell(baselines, before.names, s.names)
-	tell(exceptions, before.exceptions, s.exceptions)
+	tell(exceptions, keys(before.exceptions), keys(s.exceptions))
 }
 
 // forget a namespace that is gone.
@@ -116,8 +119,10 @@ func (f *fleet) forget(namespace string) {
 	baselines, exceptions := f.baselines, f.exceptions
 	f.mu.Unlock()
 	tell(baselines, before.names)
-	tell(exceptions, before.exceptions)
+	tell(exceptions, keys(before.exceptions))
 }
+
+func keys(m map[string]int64) []string { return slices.Collect(maps.Keys(m)) }
 
 func tell(q queue, lists ...[]string) {
 	if q == nil {

@@ -169,6 +169,9 @@ func shop(ctx context.Context, c *cluster, op *operator.Process, say func(string
 	if err := tamper(ctx, c, say, show); err != nil {
 		return err
 	}
+	if err := fleet(ctx, c, say, show); err != nil {
+		return err
+	}
 	mib, err := op.ResidentMiB()
 	if err != nil {
 		return err
@@ -226,6 +229,49 @@ func tamper(ctx context.Context, c *cluster, say func(string, ...any), show func
 		return errors.New("the record does not say who did it")
 	}
 	return show(c.kubeconfig, "get", "msp", "-A")
+}
+
+// fleet puts a baseline over the shop: one profile falls short of it, and a
+// namespace without a profile gets its floor.
+func fleet(ctx context.Context, c *cluster, say func(string, ...any), show func(string, ...string) error) error {
+	sample := func(name string) string { return filepath.Join(c.root, "config/samples", name+".yaml") }
+	say("The security team puts a baseline over production")
+	if err := c.apply("{apiVersion: v1, kind: Namespace, metadata: {name: tools, labels: {env: prod, istio-injection: enabled}}}"); err != nil {
+		return err
+	}
+	for _, args := range [][]string{
+		{"label", "namespace", "shop", "payments", "env=prod"},
+		{"apply", "-f", sample("baseline")},
+		{"patch", "msb", "production", "--type=merge", "-p", `{"spec":{"namespacesWithoutProfile":"Enforce"}}`},
+		{"-n", "payments", "wait", `--for=jsonpath={.status.conditions[?(@.type=="Accepted")].reason}=MandateViolated`, "msp/payments", "--timeout=30s"},
+		{"-n", "tools", "wait", "--for=create", "authorizationpolicy/msp-default-deny", "--timeout=30s"},
+		{"-n", "payments", "get", "msp", "payments", "-o", `jsonpath={.status.attention[0]}{"\n"}`},
+		{"-n", "tools", "get", "peerauthentications,authorizationpolicies,networkpolicies"},
+	} {
+		if err := show(c.kubeconfig, args...); err != nil {
+			return err
+		}
+	}
+	say("What it refuses to payments is let through for a time, by an exception")
+	if err := show(c.kubeconfig, "apply", "-f", sample("exception")); err != nil {
+		return err
+	}
+	if err := eventually(ctx, "payments is Ready", func() (bool, error) {
+		out, err := c.kubectl(c.kubeconfig, "", "-n", "payments", "get", "msp", "payments", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+		return out == "True", err
+	}); err != nil {
+		return err
+	}
+	if err := eventually(ctx, "the baseline has counted three namespaces", func() (bool, error) {
+		out, err := c.kubectl(c.kubeconfig, "", "get", "msb", "production", "-o", "jsonpath={.status.namespaces.selected} {.status.namespaces.inSync}")
+		return out == "3 3", err
+	}); err != nil {
+		return err
+	}
+	if _, err := c.kubectl(c.kubeconfig, "", "wait", "--for=condition=Active", "mse/archive-range", "--timeout=30s"); err != nil {
+		return err
+	}
+	return show(c.kubeconfig, "get", "msb,mse")
 }
 
 func tail(s string, lines int) string {

@@ -82,10 +82,18 @@ func (r *Reader) Baselines(ctx context.Context, ns facts.Namespace) ([]facts.Bas
 	return out, nil
 }
 
-// Selected says whether a baseline's spec selects a namespace, whether or not it
-// has got there yet.
-func (r *Reader) Selected(b *v1alpha1.MeshSecurityBaseline, ns facts.Namespace) bool {
-	return ns.Name != r.MeshNamespace && !r.Root(ns.Name) && posture.Selects(&b.Spec, ns.Name, ns.Labels, r.Namespace)
+// Selected says whether a baseline's spec selects a namespace, and the revision
+// of it that is to be in force there; empty where it has not got there yet.
+func (r *Reader) Selected(b *v1alpha1.MeshSecurityBaseline, ns facts.Namespace) (revision string, selected bool, err error) {
+	if ns.Name == r.MeshNamespace || r.Root(ns.Name) || !posture.Selects(&b.Spec, ns.Name, ns.Labels, r.Namespace) {
+		return "", false, nil
+	}
+	rev, err := r.revisions.of(b)
+	if err != nil {
+		return "", false, err
+	}
+	_, revision = posture.InForce(b, rev.now, rev.before, ns.Labels)
+	return revision, true, nil
 }
 
 // ExceptionIndex finds exceptions by the namespaces that they name.

@@ -22,7 +22,8 @@ type Standing struct {
 	// Seen is false where the namespace was not looked at since the operator
 	// started: nothing can be said of it.
 	Seen bool
-	// Applies is true where the baseline is in force there, in this revision.
+	// Applies is true where that of the baseline is in force which is to be.
+	// Revision is the one that is.
 	Applies  bool
 	Revision string
 

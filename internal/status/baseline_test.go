@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -55,8 +56,8 @@ func TestRollout(t *testing.T) {
 			}
 			b.Status = out
 			again, _, err := Baseline(BaselineInput{Baseline: b, Revision: "new", Namespaces: r.namespaces, Now: noon.Add(time.Hour)})
-			if err != nil || fmt.Sprint(again) != fmt.Sprint(out) {
-				t.Errorf("a second look changes it: %v", err)
+			if diff := cmp.Diff(out, again); err != nil || diff != "" {
+				t.Errorf("a second look changes it: %v %s", err, diff)
 			}
 		})
 	}

@@ -15,9 +15,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/apply"
@@ -188,22 +186,7 @@ func (r *BaselineReconciler) owns(ctx context.Context, uid types.UID) (bool, err
 }
 
 func (r *BaselineReconciler) setup(mgr ctrl.Manager) error {
-	own := func(o client.Object) []string { return []string{o.GetName()} }
-	err := ctrl.NewControllerManagedBy(mgr).
-		Named("baseline").
-		WithOptions(controller.Options{RateLimiter: rateLimiter()}).
-		Watches(&v1alpha1.MeshSecurityBaseline{}, enqueue{namespaces: own, changed: baselineChanged}).
-		WatchesRawSource(source.Func(func(_ context.Context, q queue) error {
-			r.fleet.mu.Lock()
-			defer r.fleet.mu.Unlock()
-			r.fleet.baselines = q
-			return nil
-		})).
-		Complete(r)
-	if err != nil {
-		return fmt.Errorf("set up the baseline controller: %w", err)
-	}
-	return nil
+	return r.fleet.summedBy(mgr, "baseline", &v1alpha1.MeshSecurityBaseline{}, baselineChanged, r, &r.fleet.baselines)
 }
 
 // baselineChanged says whether an update of a baseline matters.

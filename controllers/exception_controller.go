@@ -13,9 +13,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
@@ -115,20 +113,5 @@ func (r *ExceptionReconciler) writeStatus(ctx context.Context, e *v1alpha1.MeshS
 }
 
 func (r *ExceptionReconciler) setup(mgr ctrl.Manager) error {
-	own := func(o client.Object) []string { return []string{o.GetName()} }
-	err := ctrl.NewControllerManagedBy(mgr).
-		Named("exception").
-		WithOptions(controller.Options{RateLimiter: rateLimiter()}).
-		Watches(&v1alpha1.MeshSecurityException{}, enqueue{namespaces: own, changed: profileChanged}).
-		WatchesRawSource(source.Func(func(_ context.Context, q queue) error {
-			r.fleet.mu.Lock()
-			defer r.fleet.mu.Unlock()
-			r.fleet.exceptions = q
-			return nil
-		})).
-		Complete(r)
-	if err != nil {
-		return fmt.Errorf("set up the exception controller: %w", err)
-	}
-	return nil
+	return r.fleet.summedBy(mgr, "exception", &v1alpha1.MeshSecurityException{}, profileChanged, r, &r.fleet.exceptions)
 }

@@ -1,6 +1,8 @@
 package controllers
 
 import (
+	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -9,7 +11,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/decide"
@@ -164,4 +170,25 @@ func (f *fleet) list(pick func(standing) bool) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// summedBy sets a controller up that sums the fleet up for the objects of a
+// kind. It works on one when it changes, and when it is told by its queue.
+func (f *fleet) summedBy(mgr ctrl.Manager, name string, kind client.Object, changed func(before, after client.Object) bool, r reconcile.Reconciler, told *queue) error {
+	own := func(o client.Object) []string { return []string{o.GetName()} }
+	err := ctrl.NewControllerManagedBy(mgr).
+		Named(name).
+		WithOptions(controller.Options{RateLimiter: rateLimiter()}).
+		Watches(kind, enqueue{namespaces: own, changed: changed}).
+		WatchesRawSource(source.Func(func(_ context.Context, q queue) error {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			*told = q
+			return nil
+		})).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("set up the controller of %s: %w", name, err)
+	}
+	return nil
 }

@@ -129,7 +129,7 @@ func drawBaseline(t *rapid.T, i int) facts.Baseline {
 	spec.Defaults = maybe(t, "defaults", func(t *rapid.T) v1alpha1.BaselineDefaults {
 		return v1alpha1.BaselineDefaults{
 			EnforcementMode: one(t, "default mode", "", v1alpha1.ModeDryRun, v1alpha1.ModeEnforce),
-			MutualTLS: maybe(t, "default tls", func(t *rapid.T) v1alpha1.DefaultMutualTLS {
+			MutualTLS: maybe(t, "default tls", func(*rapid.T) v1alpha1.DefaultMutualTLS {
 				return v1alpha1.DefaultMutualTLS{Mode: v1alpha1.MutualTLSStrict}
 			}),
 			Authorization: maybe(t, "default authorization", func(t *rapid.T) v1alpha1.DefaultAuthorization {
@@ -177,9 +177,7 @@ func seen(p *v1alpha1.MeshSecurityProfile, baselines []facts.Baseline, exception
 // inMesh is the model of what a decision writes.
 func inMesh(o facts.Observed, d Decision) *effective.Model {
 	w := world(o)
-	for _, obj := range d.Desired {
-		w.Objects = append(w.Objects, obj)
-	}
+	w.Objects = append(w.Objects, d.Desired...)
 	return effective.New(w)
 }
 

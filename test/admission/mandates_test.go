@@ -73,7 +73,7 @@ var _ = Describe("A profile that declares less than a baseline mandates", Ordere
 		"egress: {defaultAction: Deny, assurance: Proxy}": "egressAssurance Network, and spec.egress.assurance is Proxy",
 		"logging: {accessLog: None}":                      "accessLog Denied, and spec.logging.accessLog is None",
 		"drift: {policy: Report}":                         "driftPolicy Correct, and spec.drift.policy is Report",
-		`mutualTLS: {mode: Strict, portOverrides: [{name: endless, workloadSelector: {matchLabels: {app: a}}, port: 80, mode: Permissive, reason: x}]}`:                                                                                                                                                        "lets port overrides last 720h, and these have no expiresAt: endless",
+		`mutualTLS: {mode: Strict, portOverrides: [{name: endless, workloadSelector: {matchLabels: {app: a}}, port: 80, mode: Permissive, reason: x}]}`:                                                                                                                                                              "lets port overrides last 720h, and these have no expiresAt: endless",
 		`egress: {defaultAction: Deny, rules: [{name: in, to: [{hosts: [a.example.com, api.stripe.com], ports: [{port: 443, protocol: TLS}]}]}, {name: out, to: [{hosts: [example.com], ports: [{port: 443, protocol: TLS}]}]}, {name: wide, to: [{hosts: ["*.other.com"], ports: [{port: 443, protocol: TLS}]}]}]}`: "these egress rules name others: out, wide; these hosts are refused",
 	} {
 		It("is warned of: "+strings.SplitN(want, ",", 2)[0]+" "+spec[:min(len(spec), 30)], func() {

@@ -101,7 +101,9 @@ var _ = Describe("A baseline", func() {
 		shared.kubectl("label", "namespace", "floor-a", "fleet-")
 		Eventually(objects).Should(BeEmpty())
 		Expect(shared.wrote(ctx, "floor-a", since)).To(HaveExactElements("delete msp-default-deny", "delete msp-baseline.probing.floor", "delete msp-mtls"))
-		Eventually(func() string { return shared.kubectl("get", "msb", "floor", "-o", "jsonpath={.status.namespaces.selected}") }).Should(Equal("1"))
+		Eventually(func() string {
+			return shared.kubectl("get", "msb", "floor", "-o", "jsonpath={.status.namespaces.selected}")
+		}).Should(Equal("1"))
 
 		By("being deleted")
 		shared.kubectl("delete", "msb", "floor", "--timeout=20s")
@@ -153,7 +155,9 @@ spec:
 		By("but for an exception, to the second")
 		ends := time.Now().Add(4 * time.Second).Truncate(time.Second)
 		shared.exception("lax", "lax-mtls", fmt.Sprintf("checks: [MTLS-001], expiresAt: %q", ends.UTC().Format(time.RFC3339)))
-		mode := func() string { return shared.kubectl("-n", "lax", "get", "pa", "msp-mtls", "-o", "jsonpath={.spec.mtls.mode}") }
+		mode := func() string {
+			return shared.kubectl("-n", "lax", "get", "pa", "msp-mtls", "-o", "jsonpath={.spec.mtls.mode}")
+		}
 		Eventually(mode).Should(Equal("PERMISSIVE"))
 		Eventually(shared.clusterCondition("mse", "lax-mtls", "Active")).Should(Equal("True/EndsSoon"))
 		Eventually(mode).Should(Equal("STRICT"))
@@ -221,7 +225,9 @@ spec:
 	It("never selects the system's namespaces, the mesh's and the operator's own", func(ctx SpecContext) {
 		shared.apply(strings.ReplaceAll(baseline("everywhere", floor), "{matchLabels: {fleet: everywhere}}", "{matchExpressions: [{key: kubernetes.io/metadata.name, operator: In, values: [kube-system, kube-public, kube-node-lease, istio-system, mesh-security-system]}]}"))
 		DeferCleanup(func() { shared.kubectl("delete", "msb", "everywhere", "--timeout=20s") })
-		Eventually(func() string { return shared.kubectl("get", "msb", "everywhere", "-o", "jsonpath={.status.namespaces.selected}") }).Should(Equal("0"))
+		Eventually(func() string {
+			return shared.kubectl("get", "msb", "everywhere", "-o", "jsonpath={.status.namespaces.selected}")
+		}).Should(Equal("0"))
 		for _, ns := range []string{"kube-system", "kube-public", "kube-node-lease", "istio-system", "mesh-security-system"} {
 			Expect(shared.objects(ctx, ns)).To(BeEmpty(), ns)
 		}
@@ -316,7 +322,9 @@ var _ = Describe("Baselines and exceptions, when nothing changes", func() {
 		Eventually(func() string { return shared.kubectl("get", "msb", "still", "-o", "jsonpath={.status.namespaces}") }).
 			Should(MatchJSON(`{"selected":2,"enforced":2,"inSync":2,"compliant":0}`))
 		// The exception ends soon, which is a finding: the last that is to be said before the restart.
-		Eventually(func() string { return shared.kubectl("get", "msb", "still", "-o", "jsonpath={.status.worst[*].namespace}") }).Should(Equal("still-b"))
+		Eventually(func() string {
+			return shared.kubectl("get", "msb", "still", "-o", "jsonpath={.status.worst[*].namespace}")
+		}).Should(Equal("still-b"))
 		Expect(main.Stop()).To(Succeed())
 		since := time.Now()
 		main = shared.start("main")
@@ -335,8 +343,51 @@ var _ = Describe("Baselines and exceptions, when nothing changes", func() {
 	})
 })
 
+var _ = Describe("An edit of a baseline over many namespaces", func() {
+	It("writes only what it changes, and nothing where it changes nothing", func(ctx SpecContext) {
+		const many = 20
+		for i := range many {
+			name := fmt.Sprintf("herd-%02d", i)
+			shared.apply(fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: %s, labels: {istio-injection: enabled, fleet: herd}}}", name))
+			DeferCleanup(func() { shared.kubectl("delete", "namespace", name, "--wait=false") })
+		}
+		shared.withBaseline("herd", floor)
+		synced := func() string {
+			return shared.kubectl("get", "msb", "herd", "-o", "jsonpath={.metadata.generation}={.status.observedGeneration} {.status.namespaces.inSync}")
+		}
+		Eventually(synced).Should(Equal(fmt.Sprintf("1=1 %d", many)))
+		written := func(since time.Time) (out []string) {
+			for _, r := range shared.requests(ctx, since) {
+				if strings.HasPrefix(r.Namespace, "herd-") && r.Resource != "events" && (r.Verb == "create" || r.Verb == "update" || r.Verb == "delete" || r.Verb == "get" || r.Verb == "list") {
+					out = append(out, r.Verb+" "+r.Resource)
+				}
+			}
+			return out
+		}
+
+		By("one mandate")
+		since := time.Now()
+		shared.kubectl("patch", "msb", "herd", "--type=merge", "-p", `{"spec":{"mandates":{"accessLog":"Denied"}}}`)
+		Eventually(func() []string { return written(since) }).Should(HaveLen(many))
+		Expect(written(since)).To(HaveEach("create telemetries"))
+		Eventually(synced).Should(Equal(fmt.Sprintf("2=2 %d", many)))
+
+		By("nothing")
+		since = time.Now()
+		shared.kubectl("patch", "msb", "herd", "--type=merge", "-p", `{"spec":{"priority":7,"mandates":{"mutualTLS":"Permissive"}}}`)
+		Eventually(synced).Should(Equal(fmt.Sprintf("3=3 %d", many)))
+		Consistently(func() []string { return written(since) }, time.Second, 250*time.Millisecond).Should(BeEmpty())
+
+		By("an event in one namespace, which concerns that one")
+		since = time.Now()
+		shared.kubectl("-n", "herd-07", "delete", "pa", "msp-mtls")
+		Eventually(func() []string { return written(since) }).Should(Equal([]string{"create peerauthentications"}))
+		Consistently(func() []string { return written(since) }, time.Second, 250*time.Millisecond).Should(HaveLen(1))
+	})
+})
+
 var _ = Describe("Rights over baselines and exceptions", func() {
-	It("are not a namespace admin's", func(ctx SpecContext) {
+	It("are not a namespace admin's", func() {
 		shared.namespace("tenant")
 		shared.kubectl("-n", "tenant", "create", "rolebinding", "tenant", "--clusterrole=admin", "--user=tenant-admin")
 		kubeconfig, err := shared.Kubeconfig("tenant-admin")

@@ -172,9 +172,11 @@ func (m *revisions) of(b *v1alpha1.MeshSecurityBaseline) (revision, error) {
 	}
 	out := revision{generation: b.Generation, now: now, done: done}
 	if r := b.Status.RolledOut; r != nil && r.Spec != nil {
-		out.before = &v1alpha1.MeshSecurityBaselineSpec{}
-		if err := json.Unmarshal(r.Spec.Raw, out.before); err != nil {
-			return revision{}, fmt.Errorf("baseline %s: read status.rolledOut.spec: %w", b.Name, err)
+		var before v1alpha1.MeshSecurityBaselineSpec
+		// One that can't be read is as good as none: the change is not held back.
+		// An error would keep every namespace from being looked after.
+		if err := json.Unmarshal(r.Spec.Raw, &before); err == nil {
+			out.before = &before
 		}
 	}
 	if m.known == nil {

@@ -98,7 +98,14 @@ func (c *conditioner) acceptedBaseline(b *v1alpha1.MeshSecurityBaseline) bool {
 			}
 		}
 	}
-	c.set(v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonAccepted, "the baseline is valid")
+	message := "the baseline is valid"
+	if m := b.Spec.Mandates; b.Spec.EgressGateway != nil || m != nil && m.EgressAssurance == v1alpha1.AssuranceGateway {
+		message += "; this version does not route through an egress gateway: where assurance Gateway is mandated, nothing outside of the cluster is let out"
+	}
+	if b.Spec.Certificates != nil {
+		message += "; this version does not check certificates"
+	}
+	c.set(v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonAccepted, message)
 	return true
 }
 

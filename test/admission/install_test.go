@@ -77,7 +77,7 @@ var _ = Describe("An installation", Ordered, func() {
 		Eventually(func(g Gomega) { // a controller checks them
 			var list admissionv1.ValidatingAdmissionPolicyList
 			g.Expect(c.admin.List(ctx, &list)).To(Succeed())
-			g.Expect(list.Items).To(HaveLen(2))
+			g.Expect(list.Items).To(HaveLen(3))
 			for _, p := range list.Items {
 				g.Expect(p.Status.ObservedGeneration).To(Equal(p.Generation))
 				g.Expect(p.Status.TypeChecking).To(Equal(&admissionv1.TypeChecking{}), p.Name)

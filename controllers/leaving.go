@@ -36,11 +36,10 @@ func (r *NamespaceReconciler) hold(ctx context.Context, o *facts.Observed, d *de
 	return nil
 }
 
-// conflictWaits is for a profile that is not the one that was seen: the event
-// about it is on its way.
+// conflictWaits is for a profile that is not the one that was seen.
 func conflictWaits(err error) (reconcile.Result, error) {
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		return reconcile.Result{RequeueAfter: apply.Patience}, nil
+		return reconcile.Result{RequeueAfter: soon}, nil
 	}
 	return reconcile.Result{}, err
 }

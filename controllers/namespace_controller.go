@@ -71,9 +71,7 @@ func (r *NamespaceReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 	}
 	now := r.Clock()
 	if r.stale(req.Name, observed, now) {
-		// The event that ends this is on its way; the time is for the case
-		// that the watch passed over it.
-		return reconcile.Result{RequeueAfter: apply.Patience}, nil
+		return reconcile.Result{RequeueAfter: soon}, nil
 	}
 	// Decide.
 	r.memory.recall(req.Name, &observed, now)
@@ -106,7 +104,7 @@ func (r *NamespaceReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 	// Report.
 	reported := errors.Join(r.report(ctx, observed, decision, outcome, now), r.letGo(ctx, decision))
 	if apierrors.IsConflict(reported) {
-		return reconcile.Result{RequeueAfter: apply.Patience}, outcome.Err()
+		return reconcile.Result{RequeueAfter: soon}, outcome.Err()
 	}
 	if err := errors.Join(outcome.Err(), reported); err != nil {
 		return reconcile.Result{}, err
@@ -130,6 +128,11 @@ func (r *NamespaceReconciler) stale(namespace string, o facts.Observed, now time
 	}
 	return r.Ledger.Stale(namespace, live, now)
 }
+
+// soon is when a reconcile looks again that gave way because the cache does not
+// show yet what became of a profile: the event of a status wakes nobody, and
+// drift would stay for as long as nothing else happens.
+const soon = 50 * time.Millisecond
 
 // rejectedRetry is when a refused write is tried again: what refused it, like
 // an admission policy, may have changed without an event that is seen here.

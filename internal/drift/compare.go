@@ -142,11 +142,11 @@ func (c Change) modified(opts Options) (Change, bool) {
 		// Nobody here knows what the field does.
 		c.Effect, c.Alone = v1alpha1.EffectWeakens, v1alpha1.EffectWeakens
 	}
-	owned := owners.owned(d.fields, c.Live)
+	owned := owners.owned(d.fields, c.Desired, c.Live)
 	c.Drift = opts.IntentUnchanged || len(owned) > 0
 	c.OutOfSync = !opts.IntentUnchanged && len(owned) < len(d.fields)
 	if c.Drift {
-		c.Actor, c.At = owners.actor(d.fields, owned)
+		c.Actor, c.At = owners.actor(owned)
 	}
 	if c.Drift && c.OutOfSync {
 		// The rest differs by our own intent, which is nobody's drift.
@@ -181,10 +181,8 @@ func ours(o mesh.Object, opts Options) bool {
 	if o.GetLabels()[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByValue || Controlled(o) {
 		return true
 	}
-	for _, e := range o.GetManagedFields() {
-		if e.Manager == v1alpha1.ManagedByValue && e.Subresource == "" {
-			return true
-		}
+	if slices.ContainsFunc(o.GetManagedFields(), own) {
+		return true
 	}
 	return opts.Known != nil && o.GetUID() != "" && opts.Known(o.GetUID())
 }

@@ -1,6 +1,7 @@
 package drift
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -119,7 +120,7 @@ func rows() []row {
 		{
 			name: "mode removed", object: "msp-mtls", opts: ours,
 			change: spec(`{mtls: {}}`, "other", `{"f:metadata":{"f:annotations":{"f:x":{}}}}`),
-			want:   Modified, fields: []v1alpha1.FieldChange{fc("/spec/mtls/mode", "STRICT", "UNSET")}, actor: "other", effect: weakens,
+			want:   Modified, fields: []v1alpha1.FieldChange{fc("/spec/mtls/mode", "STRICT", "UNSET")}, actor: ActorUnknown, effect: weakens,
 		},
 		{
 			name: "port added, which means nothing without a selector", object: "msp-mtls", opts: ours,
@@ -159,6 +160,35 @@ func rows() []row {
 			name: "field of a NetworkPolicy that our types do not know", object: "msp-net", opts: ours,
 			change: meta(func(o mesh.Object) { by(o, "newer", 60, `{"f:spec":{"f:podSelector":{},"f:bypass":{}}}`) }),
 			want:   Modified, fields: []v1alpha1.FieldChange{fc("/spec/bypass", "", "(set by newer)")}, actor: "newer", effect: weakens,
+		},
+		{
+			name: "field that our types do not know, under our own name", object: "msp-mtls", opts: ours,
+			change: spec(`{mtls: {mode: STRICT}}`, v1alpha1.ManagedByValue, `{"f:spec":{"f:mtls":{"f:exempt":{}}}}`),
+			want:   Modified, fields: []v1alpha1.FieldChange{fc("/spec/mtls/exempt", "", "(set by unknown)")}, actor: ActorUnknown, effect: weakens,
+		},
+		{
+			name: "selector of a NetworkPolicy, which is owned as a whole", object: "msp-net-deny", opts: ours,
+			change: spec(`{podSelector: {matchLabels: {app: other}}, policyTypes: [Ingress]}`, "edit", `{"f:spec":{"f:podSelector":{}}}`),
+			want:   Modified, fields: []v1alpha1.FieldChange{fc("/spec/podSelector/matchLabels/app", "api", "other")}, actor: "edit", effect: weakens,
+		},
+		{
+			name: "our label given to another tool", object: "msp-mtls", opts: ours,
+			change: meta(func(o mesh.Object) {
+				l := maps.Clone(o.GetLabels())
+				l[v1alpha1.LabelManagedBy] = "helm"
+				o.SetLabels(l)
+				by(o, "helm", 60, `{"f:metadata":{"f:labels":{"f:app.kubernetes.io/managed-by":{}}}}`)
+			}),
+			want: Modified, fields: []v1alpha1.FieldChange{fc("/metadata/labels/app.kubernetes.io~1managed-by", v1alpha1.ManagedByValue, "helm")}, actor: "helm", effect: neutral,
+		},
+		{
+			name: "finalizer of somebody, and later one of the API server's", object: "msp-mtls", opts: ours,
+			change: meta(func(o mesh.Object) {
+				o.SetFinalizers([]string{"evil.example/stay", metav1.FinalizerDeleteDependents})
+				by(o, "intruder", 60, `{"f:metadata":{"f:finalizers":{"v:\"evil.example/stay\"":{}}}}`)
+				by(o, "collector", 90, `{"f:metadata":{"f:finalizers":{"v:\"foregroundDeletion\"":{}}}}`)
+			}),
+			want: Modified, fields: []v1alpha1.FieldChange{fc("/metadata/finalizers", "", "evil.example/stay")}, actor: "intruder", effect: neutral,
 		},
 		{
 			name: "dry run", object: "msp-default-deny", opts: ours,
@@ -203,7 +233,7 @@ func rows() []row {
 				o.SetLabels(l)
 				by(o, "kubectl-label", 60, `{"f:metadata":{"f:labels":{}}}`)
 			}),
-			want: Modified, fields: []v1alpha1.FieldChange{fc("/metadata/labels/app.kubernetes.io~1managed-by", v1alpha1.ManagedByValue, "")}, actor: "kubectl-label", effect: neutral,
+			want: Modified, fields: []v1alpha1.FieldChange{fc("/metadata/labels/app.kubernetes.io~1managed-by", v1alpha1.ManagedByValue, "")}, actor: ActorUnknown, effect: neutral,
 		},
 		{
 			name: "owner reference stripped", object: "msp-mtls", opts: ours,
@@ -278,7 +308,7 @@ func rows() []row {
 			}),
 		},
 		{
-			name: "who wrote the status did not take the rules away", object: "msp-allow", opts: ours,
+			name: "neither who annotated the object nor who wrote its status took the rules away", object: "msp-allow", opts: ours,
 			change: func(t *testing.T, o mesh.Object) mesh.Object {
 				t.Helper()
 				o = respec(t, o, `{selector: {matchLabels: {app: api}}}`)
@@ -290,7 +320,7 @@ func rows() []row {
 				return o
 			},
 			want: Modified, fields: []v1alpha1.FieldChange{fc("/spec/rules", cut(`[{"from":[{"source":{"serviceAccounts":["shop/checkout"]}},{"source":{"namespaces":["batch"]}}],"to":[{"operation":{"methods":["POST"],"paths":["/charges"`, 128), "")},
-			actor: "edit", effect: tightens,
+			actor: ActorUnknown, effect: tightens,
 		},
 		{
 			name: "several managers, the latest that owns it counts", object: "msp-mtls", opts: ours,

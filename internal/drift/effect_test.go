@@ -75,7 +75,7 @@ func TestEffect(t *testing.T) {
 		{"method demanded", ap, api, `{rules: [{from: [{source: {namespaces: [a, b]}}], to: [{operation: {ports: ["1"], paths: [/x], methods: [GET]}}]}]}`, nil, tightens},
 		{"not-method demanded", ap, api, `{rules: [{from: [{source: {namespaces: [a, b]}}], to: [{operation: {ports: ["1"], paths: [/x], notMethods: [GET]}}]}]}`, nil, tightens},
 		{"rule added", ap, api, `{rules: [{from: [{source: {namespaces: [a, b]}}], to: [{operation: {ports: ["1"], paths: [/x]}}]}, {}]}`, nil, weakens},
-		{"condition added", ap, api, `{rules: [{from: [{source: {namespaces: [a, b]}}], to: [{operation: {ports: ["1"], paths: [/x]}}], when: [{key: k, values: [v]}]}]}`, nil, tightens},
+		{"condition added", ap, api, `{rules: [{from: [{source: {namespaces: [a, b]}}], to: [{operation: {ports: ["1"], paths: [/x]}}], when: [{key: connection.sni, values: [v]}]}]}`, nil, tightens},
 		{"condition replaced by its twin", ap, `{rules: [{when: [{key: k, values: [v]}, {key: l, values: [v]}]}]}`, `{rules: [{when: [{key: k, values: [v]}, {key: k, values: [v]}]}]}`, nil, weakens},
 		{"condition dropped", ap, `{rules: [{when: [{key: k, values: [v]}]}]}`, `{rules: [{}]}`, nil, weakens},
 		{"allow for other workloads", ap, api, `{selector: {matchLabels: {app: a}}, rules: [{from: [{source: {namespaces: [a, b]}}], to: [{operation: {ports: ["1"], paths: [/x]}}]}]}`, nil, weakens},

@@ -58,7 +58,7 @@ func byPath(a, b v1alpha1.FieldChange) int {
 // differences lists every field that differs, the spec first, sorted by path.
 func differences(want, have mesh.Object, owners managers) difference {
 	d := difference{fields: append(metadataFields(want, have), specFields(want, have)...)}
-	for _, f := range owners.hidden(have) {
+	for _, f := range owners.hidden() {
 		d.fields, d.hidden = append(d.fields, f), true
 	}
 	slices.SortFunc(d.fields, byPath)

@@ -48,9 +48,7 @@ func asWritten(live mesh.Object) mesh.Object {
 
 func ourMarks(in map[string]string) map[string]string {
 	out := maps.Clone(in)
-	maps.DeleteFunc(out, func(k, _ string) bool {
-		return k != v1alpha1.LabelManagedBy && k != v1alpha1.LabelPartOf && !Significant(k)
-	})
+	maps.DeleteFunc(out, func(k, _ string) bool { return !mark(k) })
 	if len(out) == 0 {
 		return nil
 	}

@@ -2,69 +2,160 @@ package drift
 
 import (
 	"cmp"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/reflect/protoreflect"
 	netv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/value"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
-	"github.com/meshsecurity/mesh-security-operator/internal/effective"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 )
 
-// managers are the field managers other than ours, the latest first.
+// What is kept of the managers of one object, so that nobody's managedFields
+// can fill the memory. What goes beyond is nobody's: the change is found all
+// the same, and its actor is unknown.
+const (
+	maxManagers  = 8
+	maxHidden    = 8
+	maxLeaves    = 64
+	maxLeafBytes = 4096
+)
+
+// managers are the field managers that own a part of what matters, without
+// what the operator owns as well: that is as it was written. The latest is first.
 type managers []manager
 
 type manager struct {
-	name string
-	at   *metav1.Time
-	// leaves are the deepest paths that it owns: to own an object's path
-	// itself says only that the object is there.
-	leaves []fieldpath.Path
+	// name is empty for one that goes by the operator's own, which can be anybody.
+	name      string
+	operation metav1.ManagedFieldsOperationType
+	at        *metav1.Time
+	claims    []claim
 }
 
-// mayHide says cheaply whether some other manager owns a part of the spec.
-// Only then can there be a field that the typed object does not show.
+// claim is a path that a manager owns and below which nobody owns anything: to
+// own what is around a field says nothing about the field.
+type claim struct {
+	path fieldpath.Path
+	// hidden is true for a field of the spec that our types don't know.
+	hidden bool
+}
+
+// untouched is what is kept of managedFields where nobody but the operator owns
+// anything that matters: the mere evidence that it wrote the object. All
+// objects share it.
+var untouched = []metav1.ManagedFieldsEntry{{Manager: v1alpha1.ManagedByValue, Operation: metav1.ManagedFieldsOperationUpdate}}
+
+// mayHide says cheaply whether managedFields tell of anything but the
+// operator's hand. Only then can there be a field that the typed object does not show.
 func mayHide(o mesh.Object) bool {
 	for _, e := range o.GetManagedFields() {
-		if foreign(e) && e.FieldsV1 != nil && strings.Contains(e.FieldsV1.GetRawString(), `"f:spec"`) {
+		if e.Subresource == "" && e.FieldsV1 != nil {
 			return true
 		}
 	}
 	return false
 }
 
-func foreign(e metav1.ManagedFieldsEntry) bool {
-	return e.Manager != v1alpha1.ManagedByValue && e.Subresource == ""
+// readManagers reads the managers of an object, whole or as Transform left it.
+func readManagers(o mesh.Object) managers {
+	if !mayHide(o) {
+		return nil
+	}
+	return condense(o.GetManagedFields(), func(p fieldpath.Path) (fieldpath.Path, bool) { return unknownTo(o, p) }).bounded()
 }
 
-func readManagers(o mesh.Object) managers {
-	var out managers
-	for _, e := range o.GetManagedFields() {
-		if !foreign(e) {
+// condense reads managedFields. An entry that can't be read owns nothing.
+func condense(entries []metav1.ManagedFieldsEntry, hidden func(fieldpath.Path) (fieldpath.Path, bool)) managers {
+	sets := make([]*fieldpath.Set, len(entries))
+	all, ours := &fieldpath.Set{}, &fieldpath.Set{}
+	for i, e := range entries {
+		set := &fieldpath.Set{}
+		if e.Subresource != "" || e.FieldsV1 == nil || set.FromJSON(e.FieldsV1.GetRawReader()) != nil {
 			continue
 		}
-		m := manager{name: e.Manager, at: e.Time}
-		if e.FieldsV1 != nil {
-			set := &fieldpath.Set{}
-			// An entry that can't be read owns nothing; its name is evidence still.
-			if err := set.FromJSON(e.FieldsV1.GetRawReader()); err == nil {
-				set.Leaves().Iterate(func(p fieldpath.Path) { m.leaves = append(m.leaves, p.Copy()) })
-			}
+		sets[i], all = set, all.Union(set)
+		if own(e) {
+			ours = ours.Union(set)
 		}
-		out = append(out, m)
+	}
+	deepest := all.Leaves()
+	var out managers
+	for i, e := range entries {
+		if sets[i] == nil {
+			continue
+		}
+		m := manager{operation: e.Operation, at: e.Time}
+		if e.Manager != v1alpha1.ManagedByValue {
+			m.name = e.Manager
+		}
+		sets[i].Intersection(deepest).Iterate(func(p fieldpath.Path) {
+			if at, is := hidden(p); is {
+				// Much can be below one field that is unknown.
+				if n := len(m.claims); n == 0 || !m.claims[n-1].path.Equals(at) {
+					m.claims = append(m.claims, claim{at, true})
+				}
+			} else if matters(p) && !ours.Has(p) {
+				m.claims = append(m.claims, claim{p.Copy(), false})
+			}
+		})
+		if len(m.claims) > 0 {
+			out = append(out, m)
+		}
 	}
 	slices.SortStableFunc(out, func(a, b manager) int {
-		return cmp.Or(b.when().Compare(a.when()), strings.Compare(a.name, b.name))
+		return cmp.Or(b.when().Compare(a.when()), strings.Compare(a.name, b.name), strings.Compare(string(a.operation), string(b.operation)))
 	})
+	return out
+}
+
+// own says whether an entry is the operator's, which never applies.
+func own(e metav1.ManagedFieldsEntry) bool {
+	return e.Manager == v1alpha1.ManagedByValue && e.Subresource == "" && e.Operation != metav1.ManagedFieldsOperationApply
+}
+
+// matters says whether the mesh or the operator acts upon what is at a path.
+func matters(p fieldpath.Path) bool {
+	name := func(i int) string {
+		if i < len(p) && p[i].FieldName != nil {
+			return *p[i].FieldName
+		}
+		return ""
+	}
+	switch name(0) + "/" + name(1) {
+	case "metadata/labels", "metadata/annotations":
+		return mark(name(2))
+	case "metadata/ownerReferences", "metadata/finalizers":
+		return len(p) > 2
+	}
+	return name(0) == "spec"
+}
+
+// bounded keeps what fits. What our types don't know is kept before anything
+// else: nothing but managedFields shows it.
+func (ms managers) bounded() managers {
+	hidden, leaves, bytes := 0, 0, 0
+	fits := func(i int, l claim) bool {
+		if l.hidden {
+			hidden++
+			return hidden <= maxHidden
+		}
+		leaves, bytes = leaves+1, bytes+len(pointer(l.path))
+		return i < maxManagers && leaves <= maxLeaves && bytes <= maxLeafBytes
+	}
+	var out managers
+	for i, m := range ms {
+		m.claims = slices.DeleteFunc(m.claims, func(l claim) bool { return !fits(i, l) })
+		if len(m.claims) > 0 {
+			out = append(out, m)
+		}
+	}
 	return out
 }
 
@@ -83,27 +174,38 @@ func (ms managers) latest() (string, *time.Time) {
 	return ms[0].name, timeOf(ms[0].at)
 }
 
-// LatestManager is the field manager, other than the operator, that last wrote
-// an object, and when; ActorUnknown where nothing tells.
-func LatestManager(o mesh.Object) (string, *time.Time) { return readManagers(o).latest() }
+// nothingHidden is for objects that are not compared field by field.
+func nothingHidden(fieldpath.Path) (fieldpath.Path, bool) { return nil, false }
 
-// owned maps the path of each field that another manager owns to the latest
-// such manager.
-func (ms managers) owned(fields []v1alpha1.FieldChange, live mesh.Object) map[string]manager {
+// LatestManager is the field manager, other than the operator, that last wrote
+// a part of an object that matters, and when; ActorUnknown where nothing tells.
+func LatestManager(o mesh.Object) (string, *time.Time) {
+	return condense(o.GetManagedFields(), nothingHidden).latest()
+}
+
+// owned maps the path of each field that differs to the latest manager that
+// owns something there that is not as desired.
+func (ms managers) owned(fields []v1alpha1.FieldChange, want, live mesh.Object) map[string]manager {
 	out := map[string]manager{}
 	if len(ms) == 0 {
 		return out
 	}
-	root := map[string]any{}
-	if spec, err := tree(live); err == nil {
-		root["spec"] = spec
+	paths := make([][]string, len(fields))
+	for i, f := range fields {
+		paths[i] = segments(f.Path)
 	}
-	for _, f := range fields {
-		path, best := segments(f.Path), elsewhere
-		for _, m := range ms {
-			for _, p := range m.leaves {
-				if c := covers(p, path, root); c > best {
-					best, out[f.Path] = c, m
+	wanted, have := whole(want), whole(live)
+	for _, m := range ms {
+		for _, l := range m.claims {
+			at, is, depth := locate(have, l.path)
+			if l.hidden {
+				at = segments(pointer(l.path))
+			} else if _, should, d := locate(wanted, l.path); d == depth && equality.Semantic.DeepEqual(is, should) {
+				continue
+			}
+			for i, path := range paths {
+				if _, taken := out[fields[i].Path]; !taken && (begins(at, path) || (begins(path, at) && atomic(live, l.path, is))) {
+					out[fields[i].Path] = m
 				}
 			}
 		}
@@ -111,188 +213,118 @@ func (ms managers) owned(fields []v1alpha1.FieldChange, live mesh.Object) map[st
 	return out
 }
 
-// actor is who made the change: the manager that owns a field that differs, the
-// latest of several. A field that was removed is owned by nobody: then the
-// manager that wrote last is the best guess there is.
-func (ms managers) actor(fields []v1alpha1.FieldChange, owned map[string]manager) (string, *time.Time) {
+// actor is who made the change: the manager that owns what is not as desired,
+// the latest of several. To take a field away leaves no trace in managedFields:
+// whoever else wrote the object, and however lately, may have had no part in it.
+func (ms managers) actor(owned map[string]manager) (string, *time.Time) {
 	for _, m := range ms {
 		for _, o := range owned {
-			if o.name == m.name && o.when().Equal(m.when()) && m.name != "" {
+			if m.name != "" && o.name == m.name && o.operation == m.operation && o.when().Equal(m.when()) {
 				return m.name, timeOf(m.at)
 			}
-		}
-	}
-	for _, f := range fields {
-		if removed(f) {
-			return ms.latest()
 		}
 	}
 	return ActorUnknown, nil
 }
 
-// removed says whether a field may have been taken away, in whole or in part.
-func removed(f v1alpha1.FieldChange) bool {
-	return f.Observed == "" || f.Path == "/metadata/ownerReferences"
+func begins(path, with []string) bool {
+	return len(path) >= len(with) && slices.Equal(path[:len(with)], with)
 }
 
-// cover says how surely the manager that owns a leaf made what is at a path.
-type cover int
-
-const (
-	elsewhere cover = iota
-	// above: it owns an object around the path. That may be the object alone,
-	// or all of it, where the schema has it atomic.
-	above
-	// exactly: it owns the path, something below it, or the list around it.
-	exactly
-)
-
-func covers(leaf fieldpath.Path, path []string, node any) cover {
-	for i := range min(len(leaf), len(path)) {
-		if name := leaf[i].FieldName; name != nil && *name != path[i] {
-			return elsewhere
-		}
-		next := child(node, path[i])
-		if !entryIs(leaf[i], path[i], next) {
-			return elsewhere
-		}
-		node = next
+// atomic says whether who owns a leaf owns all that is below: a list, in which
+// managedFields name no entry, and a label selector of Kubernetes.
+func atomic(o mesh.Object, p fieldpath.Path, is any) bool {
+	if _, list := is.([]any); list {
+		return true
 	}
-	if _, list := node.([]any); len(leaf) < len(path) && !list {
-		return above
-	}
-	return exactly
+	_, np := o.(*netv1.NetworkPolicy)
+	return np && p.Equals(fieldpath.MakePathOrDie("spec", "podSelector"))
 }
 
-func child(node any, name string) any {
-	switch n := node.(type) {
-	case map[string]any:
-		return n[name]
-	case []any:
-		if i, err := strconv.Atoi(name); err == nil && i >= 0 && i < len(n) {
-			return n[i]
+// whole is the spec and the metadata that matters, as JSON values.
+func whole(o mesh.Object) map[string]any {
+	values := func(in map[string]string) map[string]any {
+		out := map[string]any{}
+		for k, v := range in {
+			out[k] = v
+		}
+		return out
+	}
+	var refs, finalizers []any
+	for _, r := range o.GetOwnerReferences() {
+		refs = append(refs, map[string]any{"uid": string(r.UID), "is": refText(r)})
+	}
+	for _, f := range o.GetFinalizers() {
+		if !SystemFinalizer(f) {
+			finalizers = append(finalizers, f)
 		}
 	}
-	return nil
+	root := map[string]any{"metadata": map[string]any{
+		"labels": values(o.GetLabels()), "annotations": values(o.GetAnnotations()), "ownerReferences": refs, "finalizers": finalizers,
+	}}
+	if spec, err := tree(o); err == nil {
+		root["spec"] = spec
+	}
+	return root
 }
 
-// entryIs says whether a path element can be the list entry at an index. The
-// differ counts entries, managedFields name them by key or value.
-func entryIs(e fieldpath.PathElement, index string, entry any) bool {
+// locate finds what a path of managedFields leads to, nil for nothing, how many
+// of its elements are there, and the same path with the indices of list
+// entries, which managedFields name by key or value.
+func locate(node any, p fieldpath.Path) (at []string, is any, depth int) {
+	for _, e := range p {
+		name := e.String()
+		switch n := node.(type) {
+		case map[string]any:
+			node = nil
+			if e.FieldName != nil {
+				node = n[*e.FieldName]
+			}
+		case []any:
+			i := slices.IndexFunc(n, func(entry any) bool { return entryIs(e, entry) })
+			if e.Index != nil {
+				i = *e.Index
+			}
+			if node = nil; i >= 0 && i < len(n) {
+				name, node = strconv.Itoa(i), n[i]
+			}
+		default:
+			node = nil
+		}
+		if e.FieldName != nil {
+			name = *e.FieldName
+		}
+		if at = append(at, name); node != nil {
+			depth++
+		}
+	}
+	return at, node, depth
+}
+
+func entryIs(e fieldpath.PathElement, entry any) bool {
 	switch {
-	case e.Index != nil:
-		return strconv.Itoa(*e.Index) == index
+	case e.Value != nil:
+		return text(entry) == keyText(*e.Value)
 	case e.Key != nil:
 		have, ok := entry.(map[string]any)
 		if !ok {
-			return true // not shown: can't be ruled out
+			return false
 		}
 		for _, k := range *e.Key {
 			if text(have[k.Name]) != keyText(k.Value) {
 				return false
 			}
 		}
+		return true
 	}
-	return true
+	return false
 }
 
 func keyText(v value.Value) string {
 	if v.IsString() {
-		return v.AsString()
+		return cutValue(v.AsString())
 	}
 	return value.ToString(v)
-}
-
-// hidden lists fields of the spec that others own and that our types don't
-// know, as a newer version of a CRD may have. What is known and not shown has
-// its default value, and is no difference.
-func (ms managers) hidden(live mesh.Object) []v1alpha1.FieldChange {
-	var out []v1alpha1.FieldChange
-	seen := map[string]bool{}
-	for _, m := range ms {
-		for _, p := range m.leaves {
-			if len(p) < 2 || p[0].FieldName == nil || *p[0].FieldName != "spec" {
-				continue
-			}
-			n := knownTo(live, p[1:])
-			if n == len(p)-1 {
-				continue
-			}
-			path := pointer(p[:n+2])
-			if len(path) > maxPath || seen[path] || len(out) == maxFields {
-				continue
-			}
-			seen[path] = true
-			out = append(out, v1alpha1.FieldChange{Path: path, Observed: cutValue("(set by " + m.name + ")")})
-		}
-	}
-	return out
-}
-
-// knownTo is how many elements of a path below the spec our types know.
-func knownTo(o mesh.Object, p fieldpath.Path) int {
-	if m := effective.Message(o); m != nil {
-		return knownToMessage(m.ProtoReflect().Descriptor(), p)
-	}
-	return knownToType(reflect.TypeFor[netv1.NetworkPolicySpec](), p)
-}
-
-func knownToMessage(md protoreflect.MessageDescriptor, p fieldpath.Path) int {
-	isMap := false
-	for i, e := range p {
-		switch {
-		case e.FieldName == nil: // an entry of a list
-			continue
-		case isMap: // a key of a map
-			isMap = false
-			continue
-		case md == nil || md.ParentFile().Package() == "google.protobuf":
-			return len(p) // free-form, or a scalar that has its own JSON
-		}
-		fd := fieldNamed(md, *e.FieldName)
-		if fd == nil {
-			return i
-		}
-		md = fd.Message()
-		if isMap = fd.IsMap(); isMap {
-			md = fd.MapValue().Message()
-		}
-	}
-	return len(p)
-}
-
-func knownToType(t reflect.Type, p fieldpath.Path) int {
-	for i, e := range p {
-		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
-			t = t.Elem()
-		}
-		if e.FieldName == nil {
-			continue
-		}
-		switch {
-		case t.Kind() == reflect.Map:
-			t = t.Elem()
-			continue
-		case t.Kind() != reflect.Struct || t == reflect.TypeFor[intstr.IntOrString]():
-			return len(p)
-		}
-		next := jsonField(t, *e.FieldName)
-		if next == nil {
-			return i
-		}
-		t = next
-	}
-	return len(p)
-}
-
-func jsonField(t reflect.Type, name string) reflect.Type {
-	for f := range t.Fields() {
-		tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if tag == name {
-			return f.Type
-		}
-	}
-	return nil
 }
 
 func pointer(p fieldpath.Path) string {

@@ -29,6 +29,11 @@ func Significant(name string) bool {
 	return false
 }
 
+// mark says whether the operator sets or judges a label or annotation.
+func mark(name string) bool {
+	return name == v1alpha1.LabelManagedBy || name == v1alpha1.LabelPartOf || Significant(name)
+}
+
 // SystemFinalizer says whether the API server itself sets a finalizer, for the
 // way in which an object is being deleted.
 func SystemFinalizer(name string) bool {
@@ -105,17 +110,21 @@ func mapFields(path string, want, have map[string]string) []v1alpha1.FieldChange
 func owners(o mesh.Object) string {
 	var refs []string
 	for _, r := range o.GetOwnerReferences() {
-		s := fmt.Sprintf("%s/%s %s %s", r.Kind, r.Name, r.UID, r.APIVersion)
-		if r.Controller != nil && *r.Controller {
-			s += " controller"
-		}
-		if r.BlockOwnerDeletion != nil && *r.BlockOwnerDeletion {
-			s += " blocking"
-		}
-		refs = append(refs, s)
+		refs = append(refs, refText(r))
 	}
 	slices.Sort(refs)
 	return strings.Join(refs, ", ")
+}
+
+func refText(r metav1.OwnerReference) string {
+	s := fmt.Sprintf("%s/%s %s %s", r.Kind, r.Name, r.UID, r.APIVersion)
+	if r.Controller != nil && *r.Controller {
+		s += " controller"
+	}
+	if r.BlockOwnerDeletion != nil && *r.BlockOwnerDeletion {
+		s += " blocking"
+	}
+	return s
 }
 
 func sameOwner(a, b metav1.OwnerReference) bool {

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"pgregory.net/rapid"
 
@@ -132,42 +131,6 @@ func specJSONOf(t testing.TB, name string) string {
 		t.Fatal(err)
 	}
 	return string(raw)
-}
-
-func TestTransform(t *testing.T) {
-	o := written(t, desired(t, "msp-mtls"))
-	o.SetManagedFields(nil)
-	by(o, v1alpha1.ManagedByValue, 0, `{"f:spec":{}}`)
-	by(o, "argocd", 0, `{"f:metadata":{"f:labels":{}}}`)
-	by(o, "istiod", 0, `{"f:status":{}}`)
-	entries := o.GetManagedFields()
-	entries[2].Subresource = "status"
-	before := len(entries)
-	once, err := Transform(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := once.(mesh.Object).GetManagedFields()
-	if len(got) != 2 || before != 3 {
-		t.Fatalf("%+v", got)
-	}
-	if got[0].Manager != v1alpha1.ManagedByValue || got[0].FieldsV1 != nil {
-		t.Errorf("our own entry: %+v", got[0])
-	}
-	if got[1].Manager != "argocd" || got[1].FieldsV1.GetRawString() != `{"f:metadata":{"f:labels":{}}}` {
-		t.Errorf("somebody else's entry: %+v", got[1])
-	}
-	kept := slices.Clone(got)
-	twice, err := Transform(once)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(kept, twice.(mesh.Object).GetManagedFields()); diff != "" {
-		t.Errorf("not idempotent: %s", diff)
-	}
-	if x, err := Transform("no object"); x != "no object" || err != nil {
-		t.Error("not left alone")
-	}
 }
 
 func TestDigest(t *testing.T) {

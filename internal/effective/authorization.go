@@ -141,6 +141,21 @@ func operationOf(o *securityapi.Operation) []condition {
 	return f
 }
 
+// knownKey says whether a key is one of those that Istio documents
+// (istio.io/docs, "Authorization Policy Conditions").
+func knownKey(key string) bool {
+	for _, prefix := range []string{"request.headers[", "request.auth.claims[", "experimental.envoy.filters."} {
+		if strings.HasPrefix(key, prefix) {
+			return true
+		}
+	}
+	return slices.Contains([]string{
+		"source.ip", "remote.ip", "source.namespace", "source.principal", "source.serviceAccount",
+		"request.auth.principal", "request.auth.audiences", "request.auth.presenter",
+		"destination.ip", "destination.port", "connection.sni",
+	}, key)
+}
+
 // whenOf reads a condition by its key (istio.io/docs, "Authorization Policy Conditions").
 func whenOf(w *securityapi.Condition, own string) condition {
 	key := w.GetKey()

@@ -41,6 +41,7 @@ func TestCompare(t *testing.T) {
 		{says: "an entry for a service of the mesh", after: `SE e {hosts: [cart.shop.svc.cluster.local], resolution: DNS, ports: [{number: 80, name: h, protocol: HTTP}]}`, unknown: "ServiceEntry/e", opens: "connections of every workload of other namespaces to host cart.shop.svc.cluster.local on port 80"},
 		{says: "who is allowed by CUSTOM", before: `AP c {action: CUSTOM, provider: {name: x}, rules: [{}]}`, after: `AP c {action: CUSTOM, provider: {name: z}, rules: [{}]}`, unknown: "AuthorizationPolicy/c"},
 		{says: "an age that decides", before: "PA a@1 {mtls: {mode: STRICT}}\nPA b@2 {mtls: {mode: DISABLE}}", after: "PA a@3 {mtls: {mode: STRICT}}\nPA b@2 {mtls: {mode: DISABLE}}", shuts: "calls in plaintext to every workload"},
+		{says: "a condition that Istio may not know", before: `AP d {action: DENY, rules: [{}]}`, after: `AP d {action: DENY, rules: [{when: [{key: new}]}]}`, unknown: "AuthorizationPolicy/d"},
 		{says: "allow-all", before: `AP d {}`, after: `AP d {rules: [{}]}`, opens: "calls to every workload"},
 	} {
 		t.Run(r.says, func(t *testing.T) {

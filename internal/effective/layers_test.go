@@ -307,6 +307,8 @@ func TestUnlogged(t *testing.T) {
 		{"a filter that is not ours is not understood", `TE t {accessLogging: [{filter: {expression: "response.code > 500"}}]}`, "unknown t"},
 		{"the outgoing side says nothing of denied calls", `TE t {accessLogging: [{match: {mode: CLIENT}, disabled: true}]}`, "unknown"},
 		{"one entry that logs is enough", `TE t {accessLogging: [{disabled: true}, {providers: [{name: other}]}]}`, "no t"},
+		{"an entry that does not log, after one that does, may be for the same provider", `TE t {accessLogging: [{providers: [{name: other}]}, {disabled: true}]}`, "unknown t"},
+		{"two entries that do not log", `TE t {accessLogging: [{disabled: true}, {disabled: true}]}`, "yes t"},
 		{"a workload's goes before the namespace's", "TE a {accessLogging: [{}]}\nTE t {selector: {matchLabels: {app: a}}, accessLogging: [{disabled: true}]}", "yes t"},
 		{"the namespace's before the root namespace's", "TE istio-system/a {accessLogging: [{disabled: true}]}\nTE t {accessLogging: [{}]}", "no t"},
 		{"the root namespace's is the default", "TE istio-system/a {accessLogging: [{disabled: true}]}", "yes a"},

@@ -28,7 +28,7 @@ func (m *Model) addTelemetry(o *telemetryv1.Telemetry, ref int) {
 	if targeted(&o.Spec) {
 		return
 	}
-	l := logs{ref: ref, level: namespaceLevel, selector: o.Spec.GetSelector().GetMatchLabels(), answer: passes}
+	l := logs{ref: ref, level: namespaceLevel, selector: o.Spec.GetSelector().GetMatchLabels()}
 	switch {
 	case o.Namespace != m.Namespace && len(l.selector) > 0:
 		return
@@ -42,8 +42,14 @@ func (m *Model) addTelemetry(o *telemetryv1.Telemetry, ref int) {
 		if a.GetMatch().GetMode() == telemetryapi.WorkloadMode_CLIENT {
 			continue
 		}
+		switch next := unlogged(a); {
+		case !inbound || next == stops:
+			l.answer = next
+		case next != l.answer:
+			// It may be for a provider of an entry before it, and then it counts.
+			l.answer = unsure
+		}
 		inbound = true
-		l.answer = min(l.answer, unlogged(a))
 	}
 	if inbound {
 		m.logs = append(m.logs, l)

@@ -182,7 +182,10 @@ func policyResidue(s *securityapi.AuthorizationPolicy) proto.Message {
 			t.Operation = nonZero(t.Operation)
 		}
 		for _, w := range r.When {
-			w.Key, w.Values, w.NotValues = "", nil, nil
+			// Istio drops the whole rule for a key that it does not know.
+			if knownKey(w.Key) {
+				w.Key, w.Values, w.NotValues = "", nil, nil
+			}
 		}
 		if proto.Size(prune(r)) > 0 {
 			left = append(left, r)

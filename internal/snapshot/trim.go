@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/drift"
 	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 )
 
@@ -190,19 +191,8 @@ func trimCRD(c *apiextensionsv1.CustomResourceDefinition) *apiextensionsv1.Custo
 // trimDestinationRule keeps what the rule does, and who made it.
 func trimDestinationRule(d *networkingv1.DestinationRule) *networkingv1.DestinationRule {
 	out := &networkingv1.DestinationRule{TypeMeta: d.TypeMeta, ObjectMeta: trimMeta(d.ObjectMeta)}
-	out.ManagedFields = trimManagers(d.ManagedFields)
+	out.ManagedFields = drift.MadeBy(d.ManagedFields)
 	d.Spec.DeepCopyInto(&out.Spec)
-	return out
-}
-
-// trimManagers keeps who wrote an object and when, and not what.
-func trimManagers(in []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
-	var out []metav1.ManagedFieldsEntry
-	for _, e := range in {
-		if e.Subresource == "" {
-			out = append(out, metav1.ManagedFieldsEntry{Manager: e.Manager, Operation: e.Operation, Time: e.Time})
-		}
-	}
 	return out
 }
 

@@ -15,7 +15,6 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/internal/apply"
 	"github.com/meshsecurity/mesh-security-operator/internal/decide"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
-	"github.com/meshsecurity/mesh-security-operator/internal/plan"
 	"github.com/meshsecurity/mesh-security-operator/internal/status"
 )
 
@@ -23,8 +22,7 @@ import (
 // for it: were it deleted right after, the garbage collector would remove its
 // objects in no order. Where nothing is to be written it may do without.
 func (r *NamespaceReconciler) hold(ctx context.Context, o *facts.Observed, d *decide.Decision) error {
-	creates := slices.ContainsFunc(d.Steps, func(s plan.Step) bool { return s.Verb != plan.Delete })
-	if d.Profile == nil || d.Implied() || !creates || slices.Contains(d.Profile.Finalizers, v1alpha1.Finalizer) {
+	if d.Profile == nil || d.Implied() || !d.Creates() || slices.Contains(d.Profile.Finalizers, v1alpha1.Finalizer) {
 		return nil
 	}
 	held, err := r.Writer.Hold(ctx, d.Profile)

@@ -12,6 +12,7 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 )
 
 // memory is what the operator knows of a namespace besides what the cluster
@@ -38,7 +39,7 @@ func (m *memory) recall(namespace string, o *facts.Observed, now time.Time) {
 	defer m.mu.Unlock()
 	if r := m.of[namespace]; r != nil {
 		o.Ours, o.LastGood, o.Fights = r.ours, r.lastGood, r.fights.Open(now)
-		if r.implied != nil && len(o.Profiles) > 0 && o.Profiles[0].Name == "" {
+		if r.implied != nil && len(o.Profiles) > 0 && posture.Implied(o.Profiles[0]) {
 			o.Profiles[0].Status = *r.implied
 		}
 	}

@@ -163,17 +163,18 @@ func (r *NamespaceReconciler) report(ctx context.Context, o facts.Observed, d de
 		return r.reportLeaving(ctx, d, out, now)
 	}
 	next, fresh := status.Compute(status.Input{Profile: d.Profile, Observed: o, Decision: d, Outcome: failures(out), Now: now})
-	var errs []error
+	var err error
 	if d.Implied() {
 		r.memory.reported(d.Profile.Namespace, &next)
 	} else {
 		r.memory.reported(d.Profile.Namespace, nil)
-		errs = append(errs, r.writeStatus(ctx, d.Profile, next))
+		err = r.writeStatus(ctx, d.Profile, next)
 	}
-	if errors.Join(errs...) == nil {
+	if err == nil {
 		r.announce(ctx, o, d, next, fresh)
 		r.fleet.set(d.Profile.Namespace, standingOf(o, d, next))
 	}
+	errs := []error{err}
 	for _, p := range o.Profiles[1:] {
 		if p.DeletionTimestamp == nil {
 			errs = append(errs, r.writeStatus(ctx, p, status.Superseded(p, d.Profile.Name, now)))

@@ -107,19 +107,23 @@ func pausedBy(o facts.Observed) string {
 
 // Implied says whether the profile in force is not in the cluster: baselines
 // alone say what holds.
-func (d Decision) Implied() bool { return d.Profile != nil && d.Profile.Name == "" }
+func (d Decision) Implied() bool { return d.Profile != nil && posture.Implied(d.Profile) }
 
 // Idle says whether nothing is declared for the namespace, and nothing is left there.
 func (d Decision) Idle() bool {
 	return d.Profile == nil && len(d.Leaving) == 0 && len(d.Steps) == 0 && len(d.Changes) == 0
 }
 
+// Creates says whether an object is to be written, rather than removed.
+func (d Decision) Creates() bool {
+	return slices.ContainsFunc(d.Steps, func(s plan.Step) bool { return s.Verb != plan.Delete })
+}
+
 // Unheld says whether something is to be written that would belong to a
 // baseline which is not held yet: were it deleted right after, the garbage
 // collector would remove that in no order.
 func (d Decision) Unheld(o facts.Observed) bool {
-	return d.Implied() && len(o.Baselines) > 0 && !o.Baselines[0].Held &&
-		slices.ContainsFunc(d.Steps, func(s plan.Step) bool { return s.Verb != plan.Delete })
+	return d.Implied() && len(o.Baselines) > 0 && !o.Baselines[0].Held && d.Creates()
 }
 
 // keep holds on to the last good posture, if it is known.

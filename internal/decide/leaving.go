@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
@@ -85,10 +84,8 @@ func ownerIn(profiles []*v1alpha1.MeshSecurityProfile) func(metav1.OwnerReferenc
 	return func(r metav1.OwnerReference) bool { return uids[r.UID] }
 }
 
-// ofBaseline says whether an owner is a baseline.
 func ofBaseline(r metav1.OwnerReference) bool {
-	gv, err := schema.ParseGroupVersion(r.APIVersion)
-	return err == nil && gv.Group == v1alpha1.GroupVersion.Group && r.Kind == v1alpha1.KindBaseline
+	return drift.OwnedBy(r, v1alpha1.KindBaseline)
 }
 
 func known(o facts.Observed) func(types.UID) bool {

@@ -211,13 +211,18 @@ func surroundings(desired, live []mesh.Object, opts Options) *effective.World {
 // Controlled says whether a profile or a baseline is the controller of an object.
 func Controlled(o metav1.Object) bool {
 	for _, ref := range o.GetOwnerReferences() {
-		gv, err := schema.ParseGroupVersion(ref.APIVersion)
-		if err == nil && gv.Group == v1alpha1.GroupVersion.Group && ref.Controller != nil && *ref.Controller &&
-			(ref.Kind == v1alpha1.KindProfile || ref.Kind == v1alpha1.KindBaseline) {
+		if ref.Controller != nil && *ref.Controller && (OwnedBy(ref, v1alpha1.KindProfile) || OwnedBy(ref, v1alpha1.KindBaseline)) {
 			return true
 		}
 	}
 	return false
+}
+
+// OwnedBy says whether an owner is of one of the operator's own kinds, whatever
+// the version.
+func OwnedBy(ref metav1.OwnerReference, kind string) bool {
+	gv, err := schema.ParseGroupVersion(ref.APIVersion)
+	return err == nil && gv.Group == v1alpha1.GroupVersion.Group && ref.Kind == kind
 }
 
 // Prunable says whether the operator may delete an unexpected object: not one

@@ -200,11 +200,9 @@ func raise[T comparable](r *resolver, m mandate[T], have T, declared bool) T {
 	return want
 }
 
-// Violation is a place where the profile declares less than a baseline mandates.
-type Violation struct{ Path, Message string }
-
+// violate says where the profile declares less than a baseline mandates.
 func (r *resolver) violate(path, message string) {
-	r.violations = append(r.violations, Violation{path, message})
+	r.violations = append(r.violations, Problem{v1alpha1.ReasonMandateViolated, path, message})
 }
 
 // origin says where a value comes from; what is said last holds.

@@ -41,7 +41,7 @@ type Resolution struct {
 	Dangling []Problem
 	// Violations are where the profile declares less than a baseline mandates:
 	// the stricter value is in force.
-	Violations []Violation
+	Violations []Problem
 	// Allowed is what exceptions let the profile have less of than is mandated.
 	Allowed []Allowance
 	// Exceptions are those that are in force here.
@@ -62,13 +62,14 @@ type Input struct {
 	Exceptions []*v1alpha1.MeshSecurityException
 }
 
-// Implied says whether the namespace has no profile of its own.
-func (in Input) Implied() bool { return in.Profile.Name == "" }
+// Implied says whether a profile is not in the cluster, but stands for what
+// baselines say of a namespace that has none.
+func Implied(p *v1alpha1.MeshSecurityProfile) bool { return p.Name == "" }
 
 // owner is what the posture's resources belong to: the profile, and without one
 // the first baseline that asks for them.
 func (in Input) owner() Owner {
-	if in.Implied() && len(in.Baselines) > 0 {
+	if Implied(in.Profile) && len(in.Baselines) > 0 {
 		return Owner{Kind: v1alpha1.KindBaseline, Name: in.Baselines[0].Name, UID: in.Baselines[0].UID}
 	}
 	return Owner{Kind: v1alpha1.KindProfile, Name: in.Profile.Name, UID: in.Profile.UID}
@@ -118,7 +119,7 @@ type resolver struct {
 
 	exceptions []Exception
 	allowed    []Allowance
-	violations []Violation
+	violations []Problem
 
 	invalid, missing, dangling []Problem
 }
@@ -138,7 +139,7 @@ const ownDefault = "Default"
 
 func (r *resolver) mode(declared v1alpha1.EnforcementMode) v1alpha1.EnforcementMode {
 	const field = "enforcementMode"
-	if r.in.Implied() {
+	if Implied(r.in.Profile) {
 		// namespacesWithoutProfile says all that there is to say.
 		r.origin(field, From(r.in.Baselines[0].Name))
 		return declared

@@ -51,9 +51,6 @@ func implied(namespace string, mode v1alpha1.EnforcementMode) *v1alpha1.MeshSecu
 // Baselines lists the baselines that select a namespace, as they are in force
 // there. The mesh's root namespace and the operator's own are never selected.
 func (r *Reader) Baselines(ctx context.Context, ns facts.Namespace) ([]facts.Baseline, error) {
-	if ns.Name == r.MeshNamespace || r.Root(ns.Name) {
-		return nil, nil
-	}
 	var list v1alpha1.MeshSecurityBaselineList
 	if err := r.Client.List(ctx, &list, noCopy); err != nil {
 		return nil, fmt.Errorf("list baselines: %w", err)
@@ -69,7 +66,7 @@ func (r *Reader) Baselines(ctx context.Context, ns facts.Namespace) ([]facts.Bas
 			return nil, err
 		}
 		spec, revision := posture.InForce(b, rev.now, rev.before, ns.Labels)
-		if spec == nil || !posture.Selects(spec, ns.Name, ns.Labels, r.Namespace) {
+		if spec == nil || !r.selects(spec, ns) {
 			continue
 		}
 		out = append(out, facts.Baseline{
@@ -82,10 +79,14 @@ func (r *Reader) Baselines(ctx context.Context, ns facts.Namespace) ([]facts.Bas
 	return out, nil
 }
 
+func (r *Reader) selects(spec *v1alpha1.MeshSecurityBaselineSpec, ns facts.Namespace) bool {
+	return !r.Root(ns.Name) && posture.Selects(spec, ns.Name, ns.Labels, r.Namespace)
+}
+
 // Selected says whether a baseline's spec selects a namespace, and the revision
 // of it that is to be in force there; empty where it has not got there yet.
 func (r *Reader) Selected(b *v1alpha1.MeshSecurityBaseline, ns facts.Namespace) (revision string, selected bool, err error) {
-	if ns.Name == r.MeshNamespace || r.Root(ns.Name) || !posture.Selects(&b.Spec, ns.Name, ns.Labels, r.Namespace) {
+	if !r.selects(&b.Spec, ns) {
 		return "", false, nil
 	}
 	rev, err := r.revisions.of(b)

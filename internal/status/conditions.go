@@ -72,7 +72,7 @@ func (c *computer) accepted() {
 	case c.Decision.Unsupported != "":
 		c.set(v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonUnsupportedMesh, c.Decision.Unsupported)
 	case len(c.Decision.Resolution.Violations) > 0:
-		c.set(v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonMandateViolated, violationsInWords(c.Decision.Resolution.Violations))
+		c.set(v1alpha1.ConditionAccepted, metav1.ConditionFalse, v1alpha1.ReasonMandateViolated, words(c.Decision.Resolution.Violations))
 	default:
 		c.set(v1alpha1.ConditionAccepted, metav1.ConditionTrue, v1alpha1.ReasonAccepted, "the profile is valid and the one in force")
 	}
@@ -256,15 +256,6 @@ func (c *computer) readyMessage(rules []v1alpha1.RuleStatus) string {
 		return "the profile is in the cluster, but for rules that another one stands in the way of: " + mesh.Some(left)
 	}
 	return "the profile is in the cluster as declared"
-}
-
-// violationsInWords says where the profile declares less than is mandated.
-func violationsInWords(violations []posture.Violation) string {
-	problems := make([]posture.Problem, 0, len(violations))
-	for _, v := range violations {
-		problems = append(problems, posture.Problem{Path: v.Path, Message: v.Message})
-	}
-	return words(problems)
 }
 
 // words puts problems into one message, with their paths.

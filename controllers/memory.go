@@ -82,15 +82,20 @@ func (m *memory) reported(namespace string, implied *v1alpha1.MeshSecurityProfil
 	m.entry(namespace).implied = implied
 }
 
-// acted counts the corrections that were made.
-func (m *memory) acted(namespace string, o apply.Outcome, now time.Time) {
+// acted counts the corrections that were made, each with the effect that was
+// worked out since.
+func (m *memory) acted(namespace string, o apply.Outcome, d decide.Decision, now time.Time) {
+	weighed := make(map[drift.Key]drift.Change, len(d.Changes))
+	for _, c := range d.Changes {
+		weighed[c.Key] = c
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, res := range o.Results {
 		if res.Kind != apply.Done || !res.Step.Change.Drift {
 			continue
 		}
-		m.entry(namespace).fights.Corrected(res.Step.Change, now)
+		m.entry(namespace).fights.Corrected(weighed[res.Step.Change.Key], now)
 	}
 }
 

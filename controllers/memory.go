@@ -95,7 +95,11 @@ func (m *memory) acted(namespace string, o apply.Outcome, d decide.Decision, now
 		if res.Kind != apply.Done || !res.Step.Change.Drift {
 			continue
 		}
-		m.entry(namespace).fights.Corrected(weighed[res.Step.Change.Key], now)
+		change, ok := weighed[res.Step.Change.Key]
+		if !ok {
+			change = res.Step.Change
+		}
+		m.entry(namespace).fights.Corrected(change, now)
 	}
 }
 

@@ -91,7 +91,7 @@ func startCluster(ctx context.Context, s settings, dir string) (_ *cluster, err 
 	if err != nil {
 		return nil, err
 	}
-	if c.ControlPlane, err = controlplane.Start(ctx, controlplane.Options{CRDPaths: []string{own, istio}}); err != nil {
+	if c.ControlPlane, err = controlplane.Start(ctx, controlplane.Options{CRDPaths: []string{own, istio}, GOGC: "800"}); err != nil {
 		return nil, err
 	}
 	defer func() {

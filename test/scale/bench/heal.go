@@ -125,6 +125,9 @@ func (c *cluster) healing(ctx context.Context, o *observer, ours bool, intrude f
 	if err := quiet(ctx, p); err != nil { // what is told of the last heals is a part of what they cost
 		return healRun{}, err
 	}
+	if said := p.Log(); !ours && said != "" {
+		return healRun{}, errors.New("the floor did not write all")
+	}
 	after, err := p.CPU()
 	lasted, all := o.take(r.began.Add(c.warmUp))
 	return healRun{lasted, all, float64(len(lasted)) / (r.ended.Sub(r.began) - c.warmUp).Seconds(), after - before}, err

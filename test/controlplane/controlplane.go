@@ -135,6 +135,7 @@ func (c *ControlPlane) startAPIServer(options Options) error {
 	args.Set("audit-log-mode", "blocking")
 	args.Set("audit-log-maxsize", "100000") // MB: a rotated log would lose requests
 	args.Set("endpoint-reconciler-type", "none")
+	args.Set("service-cluster-ip-range", "10.0.0.0/16") // envtest's own has room for 254 services
 	if !options.NoControllerManager {
 		// On as in any cluster: it fills in a Pod's service account.
 		args.Disable("disable-admission-plugins")

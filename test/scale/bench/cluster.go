@@ -30,7 +30,7 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/test/standin"
 )
 
-// profile has something of everything: it compiles to eight objects.
+// profile has something of everything: with the baseline it compiles to eight objects.
 const profile = `
 enforcementMode: Enforce
 mutualTLS: {mode: Strict}
@@ -47,16 +47,33 @@ egress:
   rules:
   - name: database
     to: [{cidrs: [203.0.113.0/24], ports: [{port: 5432, protocol: TCP}]}]
-logging: {accessLog: Denied}
 `
 
-// profiles is the kind of the profiles.
-var profiles = wire.Resource{Group: "meshsecurity.io", Version: "v1alpha1", Resource: "meshsecurityprofiles"}
+// baseline selects every namespace of the profiles. The access log is what it
+// adds to them.
+const baseline = `
+namespaceSelector: {matchLabels: {istio-injection: enabled}}
+priority: 100
+mandates:
+  enforcementMode: Enforce
+  mutualTLS: Strict
+  authorization: Deny
+  egress: Deny
+  egressAssurance: Network
+  accessLog: Denied
+  driftPolicy: Correct
+`
+
+// The kinds of what is declared.
+var (
+	profiles  = wire.Resource{Group: "meshsecurity.io", Version: "v1alpha1", Resource: "meshsecurityprofiles"}
+	baselines = wire.Resource{Group: "meshsecurity.io", Version: "v1alpha1", Resource: "meshsecuritybaselines"}
+)
 
 const (
 	// objectsEach is what profile compiles to.
 	objectsEach = 8
-	// profileName is the name of the profile in each namespace.
+	// profileName is the name of the profile in each namespace, and of the baseline.
 	profileName = "main"
 	// setters is how many requests are under way at a time while the scene is set.
 	setters = 8
@@ -175,8 +192,15 @@ func (c *cluster) namespaces(ctx context.Context) error {
 	})
 }
 
-// enforce lets the operator put a profile in force in every namespace.
+// enforce lets the operator put a profile in force in every namespace, under a baseline.
 func (c *cluster) enforce(ctx context.Context) error {
+	var spec v1alpha1.MeshSecurityBaselineSpec
+	if err := yaml.UnmarshalStrict([]byte(baseline), &spec); err != nil {
+		return err
+	}
+	if err := c.client.Create(ctx, &v1alpha1.MeshSecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: profileName}, Spec: spec}); err != nil {
+		return err
+	}
 	began := time.Now()
 	p, err := c.startOperator(ctx, "enforce")
 	if err != nil {
@@ -186,6 +210,16 @@ func (c *cluster) enforce(ctx context.Context) error {
 		err = fmt.Errorf("%w\n%s", err, tail(p))
 	}
 	c.enforced = [2]time.Time{began, time.Now()}
+	if err == nil {
+		// The baseline's counts follow in a moment, and would else be written by
+		// the next process.
+		err = eventually(ctx, "the baseline counts all namespaces", func() (bool, error) {
+			var b v1alpha1.MeshSecurityBaseline
+			err := c.client.Get(ctx, client.ObjectKey{Name: profileName}, &b)
+			n := b.Status.Namespaces
+			return err == nil && n != nil && int(min(n.InSync, n.Enforced)) == c.profiles, err
+		})
+	}
 	return errors.Join(err, p.Stop())
 }
 

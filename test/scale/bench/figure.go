@@ -42,6 +42,11 @@ var benchmarks = []benchmark{
 	// How long it takes from when profiles are created until the last one is in
 	// force, next to the same requests sent with no logic.
 	{"converge", []string{"converge", "converge CPU"}, converges},
+	// How long it takes from an edit of one mandate until it is in force in every
+	// namespace, next to the same requests sent with no logic; what such an edit
+	// writes, besides statuses; what one writes that changes nothing; and at how
+	// many namespaces the operator looks for an event in one.
+	{"edit", []string{"edit", "edit CPU", "edit writes", "edit of nothing", "one event"}, edit},
 }
 
 func measureAll(ctx context.Context, s settings, choice *regexp.Regexp) (all result, err error) {

@@ -38,7 +38,7 @@ func main() {
 
 func run(ctx context.Context, address string, workers int, args []string) error {
 	if len(args) == 0 {
-		return errors.New("heal, converge or sync?")
+		return errors.New("heal, converge, edit or sync?")
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
 	if err != nil {
@@ -54,10 +54,12 @@ func run(ctx context.Context, address string, workers int, args []string) error 
 		return heal(ctx, config, &ready, args[1:])
 	case "converge":
 		return converge(ctx, config, &ready, workers, args[1:])
+	case "edit":
+		return edit(ctx, config, &ready, workers, args[1:])
 	case "sync":
 		return syncCaches(ctx, config, &ready, args[1:])
 	}
-	return fmt.Errorf("%q is neither heal, converge nor sync", args[0])
+	return fmt.Errorf("%q is neither heal, converge, edit nor sync", args[0])
 }
 
 // serve answers as the operator's probe does. It ends with the program.

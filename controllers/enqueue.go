@@ -62,6 +62,17 @@ type enqueue struct {
 	// object does has changed, both those of before and those of after.
 	wide func(client.Object) []string
 	acts func(before, after client.Object) bool
+	// echoes takes care of events of the operator's own writes; nil: there are none.
+	echoes *echoes
+}
+
+// own queues the namespace of an object that was made or changed, unless it was
+// the operator that did.
+func (h enqueue) own(q queue, priority int, namespaces []string, o client.Object) {
+	put := func() { h.put(q, priority, namespaces) }
+	if h.echoes == nil || !h.echoes.came(o, put) {
+		put()
+	}
 }
 
 // many namespaces are a fan-out.
@@ -92,7 +103,7 @@ func (h enqueue) Create(_ context.Context, e event.CreateEvent, q queue) {
 	if e.IsInInitialList {
 		priority = priorityFanOut
 	}
-	h.put(q, priority, h.namespaces(e.Object))
+	h.own(q, priority, h.namespaces(e.Object), e.Object)
 	if !e.IsInInitialList {
 		// At the start every profile is reconciled anyway.
 		h.fanOut(q, e.Object)
@@ -129,7 +140,7 @@ func (h enqueue) update(before, after client.Object, q queue) {
 		if h.moves {
 			concerned = append(h.namespaces(before), concerned...)
 		}
-		h.put(q, h.priority, concerned)
+		h.own(q, h.priority, concerned, after)
 	}
 	if h.acts == nil || h.acts(before, after) {
 		h.fanOut(q, before, after)

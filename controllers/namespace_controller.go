@@ -55,10 +55,13 @@ type NamespaceReconciler struct {
 
 	memory memory
 	fleet  *fleet
+	echoes *echoes
 }
 
 // Reconcile observes, decides, acts and reports.
 func (r *NamespaceReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	r.echoes.begin(req.Name)
+	defer r.echoes.end(req.Name)
 	// Observe.
 	observed, err := r.Reader.Read(ctx, req.Name)
 	if apierrors.IsNotFound(err) {
@@ -92,6 +95,9 @@ func (r *NamespaceReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 	}
 	outcome := r.Writer.Apply(ctx, req.Name, decision.Steps)
 	r.Ledger.Record(outcome.Written...)
+	if complete(decision, outcome) {
+		r.echoes.wrote(req.Name, outcome.Written)
+	}
 	decision.Weigh(observed)
 	r.memory.acted(req.Name, outcome, decision, now)
 	count(outcome)

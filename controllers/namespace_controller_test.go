@@ -36,7 +36,7 @@ func TestWhoWaitsForTheCacheLooksAgainSoon(t *testing.T) {
 		WithIndex(&corev1.Pod{}, snapshot.AgentIndex, snapshot.AgentRole).
 		WithIndex(&apiextensionsv1.CustomResourceDefinition{}, snapshot.ConcernsIndex, snapshot.CRDConcerns).Build()
 	r := &NamespaceReconciler{
-		Ledger: apply.NewLedger(), Clock: time.Now, fleet: &fleet{},
+		Ledger: apply.NewLedger(), Clock: time.Now, fleet: &fleet{}, echoes: newEchoes(),
 		Reader: &snapshot.Reader{
 			Client: c, Optional: c, Scheme: scheme,
 			Served: func(schema.GroupVersionKind) bool { return false }, ControlPlaneRead: func() bool { return false },

@@ -1,9 +1,12 @@
 package controllers
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/meshsecurity/mesh-security-operator/internal/apply"
+	"github.com/meshsecurity/mesh-security-operator/internal/decide"
+	"github.com/meshsecurity/mesh-security-operator/internal/drift"
 	"github.com/meshsecurity/mesh-security-operator/internal/report"
 	"github.com/meshsecurity/mesh-security-operator/internal/status"
 )
@@ -22,6 +25,14 @@ func count(o apply.Outcome) {
 	for _, r := range o.Results {
 		report.Write(r.Step.Change.Key.Kind, string(r.Step.Verb), strings.ToLower(string(r.Kind)))
 	}
+}
+
+// complete says whether everything is done that was to be: nothing is left for
+// when the cache shows it.
+func complete(d decide.Decision, o apply.Outcome) bool {
+	return d.Profile != nil && len(d.Leaving) == 0 &&
+		!slices.ContainsFunc(d.Changes, func(c drift.Change) bool { return c.Waiting }) &&
+		!slices.ContainsFunc(o.Results, func(r apply.Result) bool { return r.Kind != apply.Done })
 }
 
 // terminating says whether the namespace turned out to be on its way out.

@@ -120,10 +120,13 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	own := func(o client.Object) []string { return []string{o.GetNamespace()} }
 	reader := &snapshot.Reader{Client: c, MeshNamespace: cfg.MeshNamespace, ClusterDomain: cfg.ClusterDomain, Network: cfg.Network, Namespace: cfg.Namespace}
 	acting := actingLookup{profiles: profiles, root: reader.Root}
+	mine := newEchoes()
 	handle := func(gvk schema.GroupVersionKind) enqueue {
 		e := enqueue{priority: priorityDrift, namespaces: own, wide: acting.of(gvk.Kind), acts: actsOtherwise}
 		if k, ok := mesh.ReadKindNamed(gvk.Kind); !ok || !k.Managed() {
 			e.priority, e.changed = priorityFacts, actsOtherwise
+		} else {
+			e.echoes = mine
 		}
 		return e
 	}
@@ -152,6 +155,7 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 		Events: mgr.GetEventRecorder(v1alpha1.ManagedByValue),
 		Clock:  cfg.Clock,
 		fleet:  known,
+		echoes: mine,
 	}
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("profile").

@@ -33,6 +33,9 @@ type Written struct {
 	ResourceVersion string
 	// At is when the answer came.
 	At time.Time
+	// AsSent is true where the API server has what was sent: admission may have
+	// changed it.
+	AsSent bool
 }
 
 // WrittenObject is the write of an object that was there before, such as its

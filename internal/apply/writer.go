@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/drift"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/internal/plan"
 )
@@ -95,7 +96,11 @@ func (w *Writer) send(ctx context.Context, s plan.Step) (Written, error) {
 	if err != nil {
 		return Written{}, err
 	}
-	return written(s.Verb, o), nil
+	done := written(s.Verb, o)
+	if s.Verb != plan.Delete {
+		done.AsSent = len(drift.Find([]mesh.Object{s.Object}, []mesh.Object{o}, drift.Options{})) == 0
+	}
+	return done, nil
 }
 
 // refuse refuses the whole of a plan that would write where the operator must

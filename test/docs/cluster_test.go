@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -311,11 +310,11 @@ func (k *kubelet) start(ctx context.Context, p *corev1.Pod) error {
 	if err := operator.WriteKubeconfig(config, kubeconfig); err != nil {
 		return err
 	}
-	probes, err := freeAddress()
+	probes, err := operator.FreeAddress()
 	if err != nil {
 		return err
 	}
-	metrics, err := freeAddress()
+	metrics, err := operator.FreeAddress()
 	if err != nil {
 		return err
 	}
@@ -398,15 +397,6 @@ func (k *kubelet) log() string {
 		out = append(out, lines[max(0, len(lines)-15):]...)
 	}
 	return strings.Join(out, "\n")
-}
-
-// freeAddress is one at which nobody listens.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 func must(t *testing.T, err error) {

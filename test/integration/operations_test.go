@@ -16,11 +16,11 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/test/operator"
 )
 
-// settle waits until the operator that serves probes is ready.
-func (c *cluster) settle(ctx context.Context) {
+// settle waits until the operator that serves probes at an address is ready.
+func (c *cluster) settle(ctx context.Context, probes string) {
 	GinkgoHelper()
 	Eventually(func() (int, error) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:18081/readyz", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+probes+"/readyz", nil)
 		if err != nil {
 			return 0, err
 		}

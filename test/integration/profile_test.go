@@ -16,6 +16,7 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/test/controlplane"
+	"github.com/meshsecurity/mesh-security-operator/test/operator"
 )
 
 // strict is a profile with something of everything.
@@ -127,8 +128,10 @@ var _ = Describe("A profile", func() {
 		By("starting again without a write")
 		Expect(main.Stop()).To(Succeed())
 		restarted := time.Now()
-		main = shared.start("main", "--health-probe-bind-address=127.0.0.1:18081")
-		shared.settle(ctx)
+		probes, err := operator.FreeAddress()
+		Expect(err).NotTo(HaveOccurred())
+		main = shared.start("main", "--health-probe-bind-address="+probes)
+		shared.settle(ctx, probes)
 		// What it has to do once it is ready, it does at once; a second is ample.
 		Consistently(func() []string { return matching(here(restarted), writeVerbs...) }, time.Second, 200*time.Millisecond).Should(BeEmpty())
 		var reads []string

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -154,4 +155,13 @@ func (p *Process) ResidentMiB() (int, error) {
 		}
 	}
 	return 0, errors.New("no VmRSS")
+}
+
+// FreeAddress is one on loopback at which nobody listens now.
+func FreeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -299,7 +298,7 @@ func (c *cluster) start(ctx context.Context, binary, name string, args ...string
 
 // startTimed returns as soon as the program is ready, and how long that took.
 func (c *cluster) startTimed(ctx context.Context, binary, name string, args ...string) (*operator.Process, time.Duration, error) {
-	address, err := freeAddress()
+	address, err := operator.FreeAddress()
 	if err != nil {
 		return nil, 0, err
 	}
@@ -324,15 +323,6 @@ func (c *cluster) startTimed(ctx context.Context, binary, name string, args ...s
 		return nil, 0, errors.Join(fmt.Errorf("%w\n%s", err, tail(p)), p.Stop())
 	}
 	return p, took, nil
-}
-
-// freeAddress is one on loopback that nobody listens at now.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 // quiet waits until a program has nothing to do any more: what it does at its

@@ -25,8 +25,10 @@ func (l actingLookup) of(kind string) func(client.Object) []string {
 	return func(o client.Object) []string {
 		ctx := context.Background()
 		switch kind {
-		case "NetworkPolicy":
+		case "NetworkPolicy", "VirtualService":
 			return nil
+		case "Gateway":
+			return l.profiles.behindGateway(o)
 		case "ServiceEntry":
 			return l.importing(ctx, o)
 		case "DestinationRule":

@@ -6,6 +6,9 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/audit"
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
@@ -123,7 +126,13 @@ func (d Decision) Creates() bool {
 // baseline which is not held yet: were it deleted right after, the garbage
 // collector would remove that in no order.
 func (d Decision) Unheld(o facts.Observed) bool {
-	return d.Implied() && len(o.Baselines) > 0 && !o.Baselines[0].Held && d.Creates()
+	unheld := map[types.UID]bool{}
+	for _, b := range o.Baselines {
+		unheld[b.UID] = !b.Held
+	}
+	return slices.ContainsFunc(d.Steps, func(s plan.Step) bool {
+		return s.Verb != plan.Delete && slices.ContainsFunc(s.Object.GetOwnerReferences(), func(r metav1.OwnerReference) bool { return unheld[r.UID] })
+	})
 }
 
 // keep holds on to the last good posture, if it is known.

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 )
 
 // Message is the spec of one of Istio's kinds, and nil for any other object.
@@ -103,6 +104,10 @@ func (c change) hides(domain string) bool {
 	o := c.either()
 	if _, is := o.(*netv1.NetworkPolicy); is {
 		return !maps.Equal(unknownMarks(c.before), unknownMarks(c.after))
+	}
+	if _, is := mesh.GatewayTenant(o); is {
+		// What its gateway lets through besides is not in this world.
+		return true
 	}
 	if known(o) == nil || !maps.Equal(unknownMarks(c.before), unknownMarks(c.after)) {
 		return true

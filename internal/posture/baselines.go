@@ -78,6 +78,16 @@ func Apply(selecting []facts.Baseline, profiled bool) (out []facts.Baseline, unp
 	return out, unprofiled
 }
 
+// GatewayBaseline is the baseline whose egress gateway counts in a namespace:
+// the first of those that apply that declares one; false for none.
+func GatewayBaseline(applying []facts.Baseline) (facts.Baseline, bool) {
+	i := slices.IndexFunc(applying, func(b facts.Baseline) bool { return b.Spec.EgressGateway != nil })
+	if i < 0 {
+		return facts.Baseline{}, false
+	}
+	return applying[i], true
+}
+
 func unprofiledMode(b facts.Baseline) v1alpha1.UnprofiledMode {
 	return cmp.Or(b.Spec.NamespacesWithoutProfile, v1alpha1.UnprofiledAudit)
 }

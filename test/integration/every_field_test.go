@@ -747,7 +747,7 @@ func typed(o *unstructured.Unstructured) (mesh.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	k, _ := mesh.ReadKindNamed(o.GetKind())
+	k, _ := mesh.KindNamed(o.GetKind())
 	out := k.New()
 	return out, json.Unmarshal(raw, out)
 }

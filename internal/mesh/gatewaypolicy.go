@@ -23,10 +23,15 @@ func GatewayTenant(o Object) (string, bool) {
 	if _, is := o.(*securityv1.AuthorizationPolicy); !is {
 		return "", false
 	}
-	rest, ok := strings.CutPrefix(o.GetName(), gatewayPolicy)
+	return GatewayPolicyTenant(o.GetName(), o.GetNamespace())
+}
+
+// GatewayPolicyTenant is the same for the name and the namespace of an AuthorizationPolicy.
+func GatewayPolicyTenant(name, namespace string) (string, bool) {
+	rest, ok := strings.CutPrefix(name, gatewayPolicy)
 	if !ok {
 		return "", false
 	}
-	tenant, ok := strings.CutSuffix(rest, "."+o.GetNamespace())
+	tenant, ok := strings.CutSuffix(rest, "."+namespace)
 	return tenant, ok && tenant != "" && !strings.Contains(tenant, ".")
 }

@@ -173,7 +173,9 @@ var _ = Describe("An egress gateway", func() {
 
 		shared.egressGateway("late-gateway")
 		shared.ready(ctx, "late", "main")
-		assurance := func() v1alpha1.EgressAssurance { return shared.profile(ctx, "late", "main").Status.Effective.EgressAssurance }
+		assurance := func() v1alpha1.EgressAssurance {
+			return shared.profile(ctx, "late", "main").Status.Effective.EgressAssurance
+		}
 		Expect(assurance()).To(Equal(v1alpha1.AssuranceGateway))
 
 		By("its pod not being ready, which changes nothing that is written")

@@ -148,10 +148,21 @@ func (d *Decision) keep(o facts.Observed) {
 	if objects == nil {
 		return
 	}
+	objects = slices.DeleteFunc(slices.Clone(objects), func(p mesh.Object) bool { return atGateway(p) && !declaredGateway(o, p) })
 	var rehomed bool
 	d.LastGood, rehomed = drift.Owned(objects, mesh.Meta(d.Resolution.Posture, "", ""))
 	d.Desired, _ = served(d.LastGood, o.Facts.Mesh.MissingKinds)
 	d.compare(o, !rehomed)
+}
+
+// declaredGateway says whether a baseline that applies still declares the egress
+// gateway that a policy of its is for.
+func declaredGateway(o facts.Observed, policy mesh.Object) bool {
+	return slices.ContainsFunc(o.Baselines, func(b facts.Baseline) bool {
+		g := b.Spec.EgressGateway
+		return g != nil && string(g.Namespace) == policy.GetNamespace() &&
+			slices.ContainsFunc(policy.GetOwnerReferences(), func(r metav1.OwnerReference) bool { return r.UID == b.UID })
+	})
 }
 
 // compare finds what is not as desired, and plans to undo it.

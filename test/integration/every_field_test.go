@@ -68,6 +68,9 @@ spec:
       via: Direct
     - name: database
       to: [{cidrs: [203.0.113.0/24], ports: [{port: 5432, protocol: TCP}]}]
+    - name: partner
+      to: [{hosts: [api.partner.example.com], ports: [{port: 443, protocol: TLS}]}, {hosts: [www.partner.example.com], ports: [{port: 80, protocol: HTTP}]}]
+      via: Gateway
   logging: {accessLog: Denied}
 `
 
@@ -166,12 +169,14 @@ var _ = Describe("Every field of every managed kind", func() {
 		shared.kubectl("create", "clusterrolebinding", "intruder", "--clusterrole=intruder", "--user=intruder")
 		DeferCleanup(func() { shared.kubectl("delete", "clusterrolebinding,clusterrole", "intruder") })
 
+		shared.egressGateway("fields-gateway")
+		shared.withBaseline("fields", throughGateway("fields-gateway"))
 		fields := shared.fields(ctx)
 		s := &score{kinds: map[string]*tally{}}
 		var wait sync.WaitGroup
 		for i := range grounds {
 			g := &ground{cluster: shared, namespace: fmt.Sprintf("fields-%d", i), intruder: intruder}
-			g.apply(fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: %s, labels: {istio-injection: enabled}}}", g.namespace))
+			g.apply(fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: %s, labels: {istio-injection: enabled, fleet: fields}}}", g.namespace))
 			DeferCleanup(func() { g.kubectl("delete", "namespace", g.namespace, "--wait=false") })
 			g.apply(fmt.Sprintf(everything, g.namespace))
 			wait.Go(func() {

@@ -199,7 +199,7 @@ spec: {selector: {app: a}, servers: [{hosts: ["./a.example.com"], port: {number:
 		"a subset without a name": {`
 kind: DestinationRule
 metadata: {name: a, namespace: payments}
-spec: {host: a.example.com, subsets: [{labels: {a: b}}]}`, "subset name is required"},
+spec: {host: a.example.com, subsets: [{labels: {a: b}}]}`, "subset name cannot be empty"},
 		"a route to nowhere": {`
 kind: VirtualService
 metadata: {name: a, namespace: payments}

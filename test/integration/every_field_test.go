@@ -96,11 +96,13 @@ var idle = []string{
 	// A dry run is known of AuthorizationPolicies alone.
 	"NetworkPolicy/msp-egress " + dryRun, "NetworkPolicy/msp-ingress " + dryRun, "PeerAuthentication/msp-mtls " + dryRun, "PeerAuthentication/msp-mtls-scrape " + dryRun,
 	"RequestAuthentication/msp-jwt-corp " + dryRun,
-	"ServiceEntry/msp-egress-database " + dryRun, "ServiceEntry/msp-egress-stripe " + dryRun, "Sidecar/msp-egress " + dryRun, "Telemetry/msp-access-log " + dryRun,
+	"ServiceEntry " + dryRun, "Sidecar/msp-egress " + dryRun, "Telemetry/msp-access-log " + dryRun,
 	// Rules of a direction that the policy is not for.
 	"NetworkPolicy/msp-egress /spec/ingress/", "NetworkPolicy/msp-ingress /spec/egress/",
 	// The same direction again.
 	"NetworkPolicy/msp-egress /spec/policyTypes/", "NetworkPolicy/msp-ingress /spec/policyTypes/",
+	// Pods of the namespace itself, which are reached anyway.
+	"NetworkPolicy/msp-egress /spec/egress/*/to/*/podSelector/",
 	// Istio does not read NetworkPolicies.
 	"NetworkPolicy/msp-egress a label", "NetworkPolicy/msp-ingress a label",
 	// One more log, a name, how long keys are waited for, and a listener that
@@ -657,7 +659,7 @@ func (g *ground) judge(m made, s *score) {
 		s.fault("%s on %s: not among the fields %+v", m.what, m.object, m.record.Fields)
 	}
 	if m.record.Effect == v1alpha1.EffectNeutral && !slices.ContainsFunc(idle, func(i string) bool {
-		return strings.HasPrefix(m.object+" "+m.field, i) || i == m.field || i == m.what+" on "+m.object
+		return strings.HasPrefix(m.object+" "+m.field, i) || i == kind+" "+m.field || i == m.field || i == m.what+" on "+m.object
 	}) {
 		s.fault("%s on %s counts as doing nothing, and nobody has reviewed that: %+v", m.what, m.object, m.record.Fields)
 	}

@@ -239,7 +239,8 @@ type Peer struct {
 // the baseline.
 type EgressGateway struct {
 	// namespace that the gateway's pods run in. It needs a service with a
-	// cluster address whose selector has all of selector's labels.
+	// cluster address whose selector has all of selector's labels. The baseline
+	// does not select it: the gateway has to reach the outside itself.
 	// +required
 	Namespace NamespaceName `json:"namespace"`
 

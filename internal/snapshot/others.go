@@ -169,6 +169,10 @@ func (r *Reader) others(ctx context.Context, namespace, root string, live []fact
 			sidecars = append(slices.Clone(live), items...)
 		}
 		for _, o := range items {
+			if _, is := mesh.GatewayTenant(o); is {
+				// At a gateway in the root namespace: each is its tenant's affair.
+				continue
+			}
 			if !exportable(kind) || (o.GetNamespace() != namespace && visible(o, namespace)) {
 				out = append(out, o)
 			}

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/internal/snapshot"
 )
 
@@ -29,6 +30,14 @@ func (l actingLookup) of(kind string) func(client.Object) []string {
 			return nil
 		case "Gateway":
 			return l.profiles.behindGateway(o)
+		case "AuthorizationPolicy":
+			if _, is := mesh.GatewayTenant(o); is {
+				// Each is its tenant's affair.
+				return nil
+			}
+			if !l.root(o.GetNamespace()) {
+				return l.profiles.fleet.behind(o.GetNamespace())
+			}
 		case "ServiceEntry":
 			return l.importing(ctx, o)
 		case "DestinationRule":

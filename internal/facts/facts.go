@@ -47,6 +47,8 @@ type EgressGateway struct {
 	Ready bool
 	// Sharers are others' Gateways that open ports of its pods, sorted.
 	Sharers []Source
+	// Openers are others' AuthorizationPolicies that let callers into its pods, sorted.
+	Openers []Source
 }
 
 // Namespace is the namespace that a posture is for.

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"slices"
 
+	securityapi "istio.io/api/security/v1beta1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/meshsecurity/mesh-security-operator/internal/drift"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/internal/posture"
@@ -35,6 +37,13 @@ func foreignGateway(o client.Object) []string {
 	return []string{isForeign}
 }
 
+func foreignPolicy(o client.Object) []string {
+	if _, is := mesh.GatewayTenant(o); is {
+		return nil
+	}
+	return []string{isForeign}
+}
+
 // gatewayPolicies lists the policies by which a namespace's workloads may use
 // egress gateways, wherever these are.
 func (r *Reader) gatewayPolicies(ctx context.Context, tenant string) ([]facts.Object, error) {
@@ -47,7 +56,7 @@ func (r *Reader) gatewayPolicies(ctx context.Context, tenant string) ([]facts.Ob
 
 // egressGateway finds the gateway that baselines declare for the namespace; nil
 // where none does.
-func (r *Reader) egressGateway(ctx context.Context, baselines []facts.Baseline) (*facts.EgressGateway, error) {
+func (r *Reader) egressGateway(ctx context.Context, baselines []facts.Baseline, root string) (*facts.EgressGateway, error) {
 	b, ok := posture.GatewayBaseline(baselines)
 	if !ok {
 		return nil, nil
@@ -73,7 +82,13 @@ func (r *Reader) egressGateway(ctx context.Context, baselines []facts.Baseline) 
 	if err != nil {
 		return nil, err
 	}
-	return out, r.gatewaySharers(ctx, out, pods)
+	if len(pods) == 0 {
+		pods = []map[string]string{out.Selector}
+	}
+	if err := r.gatewaySharers(ctx, out, pods); err != nil {
+		return nil, err
+	}
+	return out, r.gatewayOpeners(ctx, out, root, pods)
 }
 
 // gatewayService finds the first service by name that leads to the gateway's
@@ -139,17 +154,41 @@ func (r *Reader) gatewaySharers(ctx context.Context, g *facts.EgressGateway, pod
 	if !r.Served(k.GVK) {
 		return nil
 	}
-	if len(pods) == 0 {
-		pods = []map[string]string{g.Selector}
-	}
 	items, err := r.listAll(ctx, k, [][]client.ListOption{{client.MatchingFields{ForeignIndex: isForeign}}})
 	if err != nil {
 		return err
 	}
 	for _, o := range items {
 		gw, ok := o.(*networkingv1.Gateway)
-		if ok && slices.ContainsFunc(pods, func(l map[string]string) bool { return facts.Matches(gw.Spec.GetSelector(), l) }) {
+		if ok && selectsAny(gw.Spec.GetSelector(), pods) {
 			g.Sharers = append(g.Sharers, facts.Source{Kind: k.GVK.Kind, Namespace: gw.Namespace, Name: gw.Name})
+		}
+	}
+	return nil
+}
+
+func selectsAny(selector map[string]string, pods []map[string]string) bool {
+	return slices.ContainsFunc(pods, func(l map[string]string) bool { return facts.Matches(selector, l) })
+}
+
+// gatewayOpeners finds others' policies that let callers into the gateway's pods,
+// of its own namespace and of the mesh's root namespace.
+func (r *Reader) gatewayOpeners(ctx context.Context, g *facts.EgressGateway, root string, pods []map[string]string) error {
+	k, _ := mesh.KindOf(&securityv1.AuthorizationPolicy{})
+	if !r.Served(k.GVK) {
+		return nil
+	}
+	foreign := client.MatchingFields{ForeignIndex: isForeign}
+	items, err := r.listAll(ctx, k, [][]client.ListOption{{client.InNamespace(g.Namespace), foreign}, {client.InNamespace(root), foreign}})
+	if err != nil {
+		return err
+	}
+	for _, o := range items {
+		ap, ok := o.(*securityv1.AuthorizationPolicy)
+		// Without a rule it lets nobody in, and by targetRefs it is for gateways of the Gateway API.
+		if ok && ap.Spec.GetAction() == securityapi.AuthorizationPolicy_ALLOW && len(ap.Spec.GetRules()) > 0 && !drift.DryRun(ap) &&
+			len(ap.Spec.GetTargetRefs()) == 0 && ap.Spec.GetTargetRef() == nil && selectsAny(ap.Spec.GetSelector().GetMatchLabels(), pods) {
+			g.Openers = append(g.Openers, facts.Source{Kind: k.GVK.Kind, Namespace: ap.Namespace, Name: ap.Name})
 		}
 	}
 	return nil

@@ -5,6 +5,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	networkingapi "istio.io/api/networking/v1alpha3"
+	securityapi "istio.io/api/security/v1beta1"
+	typeapi "istio.io/api/type/v1beta1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -40,6 +42,11 @@ func gatewayService(name string, selector map[string]string, change func(*corev1
 
 func gatewayOf(name string, selector, labels map[string]string) *networkingv1.Gateway {
 	return &networkingv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Labels: labels}, Spec: networkingapi.Gateway{Selector: selector}}
+}
+
+func allowAt(namespace, name string, selector map[string]string) *securityv1.AuthorizationPolicy {
+	return &securityv1.AuthorizationPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: securityapi.AuthorizationPolicy{
+		Selector: &typeapi.WorkloadSelector{MatchLabels: selector}, Rules: []*securityapi.Rule{{}}}}
 }
 
 func TestEgressGateway(t *testing.T) {
@@ -82,6 +89,11 @@ func TestEgressGateway(t *testing.T) {
 		"one that only has its name": {append(whole, gatewayOf("msp-egress", map[string]string{"istio": "egressgateway"}, nil)), found(func(g *facts.EgressGateway) {
 			g.Sharers = []facts.Source{{Kind: "Gateway", Namespace: "shop", Name: "msp-egress"}}
 		})},
+		"others let callers in": {append(whole, allowAt("out", "b", nil), allowAt("istio-system", "a", map[string]string{"app": "gw"})), found(func(g *facts.EgressGateway) {
+			g.Openers = []facts.Source{{Kind: "AuthorizationPolicy", Namespace: "istio-system", Name: "a"}, {Kind: "AuthorizationPolicy", Namespace: "out", Name: "b"}}
+		})},
+		"others let nobody in": {append(whole, allowAt("out", "other", map[string]string{"app": "x"}), allowAt("shop", "b", nil), allowAt("out", mesh.GatewayPolicyName("pay", "out"), nil),
+			&securityv1.AuthorizationPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "out", Name: "deny-all"}}), found(func(*facts.EgressGateway) {})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, trimmed := range []bool{false, true} {
@@ -89,14 +101,14 @@ func TestEgressGateway(t *testing.T) {
 					{Name: "none", Spec: &v1alpha1.MeshSecurityBaselineSpec{}},
 					{Name: "prod", UID: "u", Spec: &v1alpha1.MeshSecurityBaselineSpec{EgressGateway: &v1alpha1.EgressGateway{
 						Namespace: "out", ServiceAccount: "gw", Selector: v1alpha1.Labels{"istio": "egressgateway"}, Port: 443}}},
-				})
+				}, "istio-system")
 				if diff := cmp.Diff(r.want, got); diff != "" || err != nil {
 					t.Errorf("trimmed %t: %v (-want +got):\n%s", trimmed, err, diff)
 				}
 			}
 		})
 	}
-	if got, err := gatewayReader(t, whole, false).egressGateway(t.Context(), nil); got != nil || err != nil {
+	if got, err := gatewayReader(t, whole, false).egressGateway(t.Context(), nil, "istio-system"); got != nil || err != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

@@ -29,7 +29,8 @@ const (
 	// ImportIndex finds Sidecars by the namespaces of which they import hosts,
 	// or AllNamespaces.
 	ImportIndex = "importsFrom"
-	// ForeignIndex finds Gateways that the operator does not write, by isForeign.
+	// ForeignIndex finds Gateways that the operator does not write, and policies
+	// that it does not write beside egress gateways, by isForeign.
 	ForeignIndex = "foreign"
 	// TenantIndex finds policies at egress gateways by the namespace that they
 	// let use the gateway.
@@ -55,6 +56,7 @@ func Indexes() []Index {
 		{kind(&networkingv1.Sidecar{}), ImportIndex, Imports},
 		{kind(&networkingv1.Gateway{}), ForeignIndex, foreignGateway},
 		{kind(&securityv1.AuthorizationPolicy{}), TenantIndex, GatewayTenant},
+		{kind(&securityv1.AuthorizationPolicy{}), ForeignIndex, foreignPolicy},
 	}
 }
 

@@ -127,6 +127,15 @@ var _ = Describe("An egress gateway", func() {
 		shared.ready(ctx, "out-a", "main")
 		Expect(shared.wrote(ctx, "out-b", since)).To(BeEmpty())
 
+		By("not claiming the gateway while its policy is not as it should be")
+		shared.kubectl("-n", "out-a", "patch", "msp", "main", "--type=merge", "-p", `{"spec":{"drift":{"policy":"Report"}}}`)
+		shared.ready(ctx, "out-a", "main")
+		tamper(gateway, "ap", policyAt("out-a", gateway), `{"spec":{"rules":[{}]}}`)
+		Eventually(shared.condition(ctx, "out-a", "main", "EgressEnforced")).Should(HavePrefix("False/"))
+		Expect(shared.profile(ctx, "out-a", "main").Status.Effective.EgressAssurance).To(BeEmpty())
+		shared.kubectl("-n", "out-a", "patch", "msp", "main", "--type=merge", "-p", `{"spec":{"drift":{"policy":"Correct"}}}`)
+		shared.ready(ctx, "out-a", "main")
+
 		By("the first one leaving")
 		kept := shared.versions("out-b", gateway)
 		since = time.Now()

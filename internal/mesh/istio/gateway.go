@@ -266,7 +266,16 @@ func assessGateway(p posture.Posture, f facts.Facts, a *mesh.Assessment) {
 	if !g.Ready {
 		a.Say(v1alpha1.VerdictNeedsPrerequisite, "no pod of the egress gateway in namespace %s is ready as service account %s, so that nothing gets through; start it", g.Namespace, g.ServiceAccount)
 	}
-	a.Say(v1alpha1.VerdictEnforced, "leaves through the egress gateway %s/%s of %s, which lets only this namespace into this route", g.Namespace, g.Service, posture.From(g.Baseline.Name))
+	through := fmt.Sprintf("leaves through the egress gateway %s/%s of %s", g.Namespace, g.Service, posture.From(g.Baseline.Name))
+	if seen := f.EgressGateway; seen != nil && len(seen.Openers) > 0 {
+		var names []string
+		for _, s := range seen.Openers {
+			names = append(names, s.In(p.Namespace))
+		}
+		a.Say(v1alpha1.VerdictEnforced, "%s; which callers of other namespaces may use this route is not known, since others let callers into the gateway too: %s; remove them, or have them select other pods", through, mesh.Some(names))
+	} else {
+		a.Say(v1alpha1.VerdictEnforced, "%s, which lets only this namespace into this route", through)
+	}
 	if !f.Mesh.ConfigRead {
 		a.Say(v1alpha1.VerdictEnforced, "the mesh configuration could not be read, so that the gateway is known by its service alone and not by the identity in its certificate")
 	}

@@ -87,7 +87,6 @@ var _ = Describe("An egress gateway", func() {
 			shared.join(ns, "out")
 			shared.apply(outgoing(ns, "api.example.com"))
 		}
-		since := time.Now()
 		policies := func() []string { return shared.objects(ctx, gateway) }
 		for _, ns := range []string{"out-a", "out-b"} {
 			shared.ready(ctx, ns, "main")
@@ -101,7 +100,7 @@ var _ = Describe("An egress gateway", func() {
 			To(Equal(`MeshSecurityBaseline ["out-a"] ["443.api.example.com.out-a.egress.meshsecurity.invalid"]`))
 
 		By("healing what somebody changes, in the namespaces and beside the gateway")
-		since = time.Now()
+		since := time.Now()
 		tamper := func(namespace, kind, name, patch string) {
 			shared.kubectl("-n", namespace, "patch", kind, name, "--type=merge", "-p", patch, "--field-manager=intruder")
 		}

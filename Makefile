@@ -11,6 +11,7 @@ VERSION ?= 0.1.0
 IMG ?= ghcr.io/meshsecurity/mesh-security-operator:v$(VERSION)
 CONTAINER_TOOL ?= docker
 BENCH ?= .
+BENCHFLAGS ?=
 TESTFLAGS ?=
 DEMO ?=
 
@@ -70,8 +71,10 @@ test-istio: ## Istio's own validation of every resource that a golden case compi
 	go -C test/istio test -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: bench
-bench: ## Benchmarks; BENCH=regexp chooses.
+bench: ## Benchmarks, and figures against a real control plane; BENCH=regexp chooses, BENCHFLAGS=-profiles=1000 enlarges.
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./internal/... ./controllers/...
+	KUBEBUILDER_ASSETS=$(ASSETS); export KUBEBUILDER_ASSETS
+	go run ./test/scale/bench -bench '$(BENCH)' $(BENCHFLAGS)
 
 .PHONY: lint
 lint: ## golangci-lint, with the dependency rules and the Kubernetes API linter.

@@ -4,9 +4,9 @@
 //
 //	watch events ─▶ queue of namespaces ─▶ NamespaceReconciler
 //	                                        observe  snapshot.Reader
-//	                                        decide   decide.Make
+//	                                        decide   decide.Act
 //	                                        act      apply.Writer
-//	                                        report   status, events, metrics
+//	                                        report   Decision.Weigh, status, events, metrics
 //
 // The queue's key is a namespace: a storm of events in one namespace is one item.
 package controllers

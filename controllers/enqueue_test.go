@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -15,6 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/apply"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/snapshot"
 )
 
@@ -138,5 +141,30 @@ func TestWhatOfAProfileMatters(t *testing.T) {
 		if got := profileChanged(base, after); got != c.want {
 			t.Errorf("%s: %t", name, got)
 		}
+	}
+}
+
+// A namespace that was turned away since the cache did not show its own last
+// status yet is woken by that status: drift would wait for seconds otherwise.
+func TestOwnStatusWakesWhoWaitsForIt(t *testing.T) {
+	version := func(v string) *v1alpha1.MeshSecurityProfile {
+		return &v1alpha1.MeshSecurityProfile{ObjectMeta: metav1.ObjectMeta{Namespace: "pay", Name: "main", UID: "1", ResourceVersion: v}}
+	}
+	ledger := apply.NewLedger()
+	events := profileEvents(ledger)
+	queued := func() map[string]int {
+		q := &recorder{added: map[string]int{}}
+		events.Update(context.Background(), event.UpdateEvent{ObjectOld: version("1"), ObjectNew: version("2")}, q)
+		return q.added
+	}
+	ledger.Record("pay", apply.WrittenObject(version("2")))
+	if got := queued(); len(got) > 0 {
+		t.Errorf("nobody waits, and %v is queued", got)
+	}
+	if !ledger.Stale("pay", []facts.Object{version("1")}, time.Now()) {
+		t.Fatal("the cache is not behind")
+	}
+	if got := queued(); len(got) != 1 {
+		t.Errorf("%v is queued, and pay waits", got)
 	}
 }

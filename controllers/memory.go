@@ -82,15 +82,24 @@ func (m *memory) reported(namespace string, implied *v1alpha1.MeshSecurityProfil
 	m.entry(namespace).implied = implied
 }
 
-// acted counts the corrections that were made.
-func (m *memory) acted(namespace string, o apply.Outcome, now time.Time) {
+// acted counts the corrections that were made, each with the effect that was
+// worked out since.
+func (m *memory) acted(namespace string, o apply.Outcome, d decide.Decision, now time.Time) {
+	weighed := make(map[drift.Key]drift.Change, len(d.Changes))
+	for _, c := range d.Changes {
+		weighed[c.Key] = c
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, res := range o.Results {
 		if res.Kind != apply.Done || !res.Step.Change.Drift {
 			continue
 		}
-		m.entry(namespace).fights.Corrected(res.Step.Change, now)
+		change, ok := weighed[res.Step.Change.Key]
+		if !ok {
+			change = res.Step.Change
+		}
+		m.entry(namespace).fights.Corrected(change, now)
 	}
 }
 

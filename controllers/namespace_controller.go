@@ -75,7 +75,7 @@ func (r *NamespaceReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 	}
 	// Decide.
 	r.memory.recall(req.Name, &observed, now)
-	decision := decide.Make(observed, now)
+	decision := decide.Act(observed, now)
 	if decision.Idle() {
 		r.forget(req.Name)
 		r.fleet.set(req.Name, standing{})
@@ -92,7 +92,8 @@ func (r *NamespaceReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 	}
 	outcome := r.Writer.Apply(ctx, req.Name, decision.Steps, gateways(observed)...)
 	r.Ledger.Record(req.Name, outcome.Written...)
-	r.memory.acted(req.Name, outcome, now)
+	decision.Weigh(observed)
+	r.memory.acted(req.Name, outcome, decision, now)
 	count(outcome)
 	switch {
 	case outcome.Stale:
@@ -129,9 +130,10 @@ func (r *NamespaceReconciler) stale(namespace string, o facts.Observed, now time
 	return r.Ledger.Stale(namespace, live, now)
 }
 
-// soon is when a reconcile looks again that gave way because the cache does not
-// show yet what became of a profile: the event of a status wakes nobody, and
-// drift would stay for as long as nothing else happens.
+// soon is when a reconcile looks again at the latest that gave way because the
+// cache does not show yet what became of a profile. The event of a status wakes
+// only those that had given way when it came; drift would stay for as long as
+// nothing else happens.
 const soon = 50 * time.Millisecond
 
 // rejectedRetry is when a refused write is tried again: what refused it, like

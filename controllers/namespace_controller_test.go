@@ -20,8 +20,8 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/internal/snapshot"
 )
 
-// The event of a profile's own status wakes nobody: a reconcile that waits for
-// one has to look again by itself, or drift stays until something else happens.
+// The event of a profile's own status may have come before anybody waited for it:
+// who does has to look again by itself, or drift stays until something else happens.
 func TestWhoWaitsForTheCacheLooksAgainSoon(t *testing.T) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, AddToScheme} {

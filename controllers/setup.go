@@ -144,10 +144,11 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	}
 	reader.GuardsRead = kinds.GuardsRead
 	reader.Served, reader.ControlPlaneRead, reader.Dependant = kinds.Served, kinds.ControlPlaneRead, kinds.Dependant
+	ledger := apply.NewLedger()
 	r := &NamespaceReconciler{
 		Reader: reader,
 		Writer: apply.NewWriter(c),
-		Ledger: apply.NewLedger(),
+		Ledger: ledger,
 		Status: c.Status(),
 		Events: mgr.GetEventRecorder(v1alpha1.ManagedByValue),
 		Clock:  cfg.Clock,
@@ -167,7 +168,7 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 				return log
 			},
 		}).
-		Watches(&v1alpha1.MeshSecurityProfile{}, enqueue{priority: priorityEdit, namespaces: own, changed: profileChanged}).
+		Watches(&v1alpha1.MeshSecurityProfile{}, profileEvents(ledger)).
 		Watches(&v1alpha1.MeshSecurityBaseline{}, enqueue{priority: priorityFanOut, namespaces: profiles.ofBaseline, changed: baselineChanged, moves: true}).
 		Watches(&v1alpha1.MeshSecurityException{}, enqueue{priority: priorityEdit, namespaces: snapshot.ExceptionNamespaces, changed: profileChanged, moves: true}).
 		Watches(&corev1.Pod{}, enqueue{namespaces: profiles.ofPod, changed: podChanged, moves: true, wide: profiles.behindPod, acts: snapshot.GatewayPodChanged}).
@@ -185,6 +186,18 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	baselines := &BaselineReconciler{Client: c, Reader: reader, Writer: r.Writer, Events: r.Events, Clock: cfg.Clock, fleet: known}
 	exceptions := &ExceptionReconciler{Client: c, Reader: reader, Events: r.Events, Clock: cfg.Clock, fleet: known}
 	return kinds.Ready, errors.Join(baselines.setup(mgr), exceptions.setup(mgr))
+}
+
+// profileEvents are those about profiles. The status that we wrote is none but
+// where a namespace waits for it: somebody changed something meanwhile.
+func profileEvents(ledger *apply.Ledger) enqueue {
+	return enqueue{
+		priority:   priorityEdit,
+		namespaces: func(o client.Object) []string { return []string{o.GetNamespace()} },
+		changed: func(before, after client.Object) bool {
+			return ledger.Awaited(after.GetNamespace()) || profileChanged(before, after)
+		},
+	}
 }
 
 // The functions below say whether an update matters. What they compare is what

@@ -73,6 +73,8 @@ type Ledger struct {
 	mu      sync.Mutex
 	entries map[string]map[Key]Written // by the namespace that they were written for
 	count   int
+	// awaited are the namespaces where the cache was behind when last asked.
+	awaited map[string]bool
 	// sweepAt is the count at which expired entries are looked for, so that
 	// namespaces which are never asked about again do not add up.
 	sweepAt int
@@ -83,7 +85,7 @@ const minSweep = 1024
 
 // NewLedger returns an empty ledger.
 func NewLedger() *Ledger {
-	return &Ledger{entries: map[string]map[Key]Written{}, sweepAt: minSweep}
+	return &Ledger{entries: map[string]map[Key]Written{}, awaited: map[string]bool{}, sweepAt: minSweep}
 }
 
 // Record remembers writes for a namespace, wherever they were. A later one of the
@@ -116,6 +118,7 @@ func (l *Ledger) Stale(namespace string, live []mesh.Object, now time.Time) bool
 	defer l.mu.Unlock()
 	ns := l.entries[namespace]
 	if len(ns) == 0 {
+		delete(l.awaited, namespace)
 		return false
 	}
 	seen := make(map[Key]mesh.Object, len(ns))
@@ -129,7 +132,20 @@ func (l *Ledger) Stale(namespace string, live []mesh.Object, now time.Time) bool
 			l.forget(namespace, key)
 		}
 	}
-	return len(l.entries[namespace]) > 0
+	if len(l.entries[namespace]) == 0 {
+		delete(l.awaited, namespace)
+		return false
+	}
+	l.awaited[namespace] = true
+	return true
+}
+
+// Awaited says whether the cache was behind when Stale was last asked about a
+// namespace: what comes through it now may be what was waited for.
+func (l *Ledger) Awaited(namespace string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.awaited[namespace]
 }
 
 // behind says whether the cache, which has o, nil for nothing, is older than a write.
@@ -152,6 +168,7 @@ func (l *Ledger) Forget(namespace string) {
 	defer l.mu.Unlock()
 	l.count -= len(l.entries[namespace])
 	delete(l.entries, namespace)
+	delete(l.awaited, namespace)
 }
 
 func (l *Ledger) sweep(now time.Time) {

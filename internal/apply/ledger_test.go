@@ -137,3 +137,33 @@ func TestLedgerConcurrently(t *testing.T) {
 		t.Errorf("%d left", l.count)
 	}
 }
+
+// What comes through the cache matters while somebody was turned away for it,
+// and not at any other time: every write of ours comes through.
+func TestLedgerAwaited(t *testing.T) {
+	l := NewLedger()
+	older, newer := version(mtls(permissive), "a", "9"), version(mtls(strict), "a", "10")
+	expect := func(want bool, when string) {
+		t.Helper()
+		if l.Awaited(ns) != want {
+			t.Errorf("%s: awaited %t", when, !want)
+		}
+	}
+	expect(false, "nothing written")
+	l.Record(ns, wrote(plan.Replace, newer))
+	expect(false, "written, and nobody asked")
+	l.Stale(ns, []mesh.Object{older}, noon)
+	expect(true, "turned away")
+	l.Stale(ns, []mesh.Object{newer}, noon)
+	expect(false, "the cache has caught up")
+
+	l.Record(ns, wrote(plan.Replace, newer))
+	l.Stale(ns, []mesh.Object{older}, noon)
+	l.Stale(ns, []mesh.Object{older}, noon.Add(Patience))
+	expect(false, "waited for too long")
+
+	l.Record(ns, wrote(plan.Replace, newer))
+	l.Stale(ns, []mesh.Object{older}, noon)
+	l.Forget(ns)
+	expect(false, "forgotten")
+}

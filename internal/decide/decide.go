@@ -64,11 +64,34 @@ type Decision struct {
 	// LetGo is true when nothing keeps them any more.
 	LetGo bool
 
+	// compared is with what else what is desired was compared.
+	compared  drift.Options
 	judgement *judgement
 }
 
 // Make decides what to do in a namespace at the time now.
 func Make(o facts.Observed, now time.Time) Decision {
+	d := Act(o, now)
+	d.Weigh(o)
+	return d
+}
+
+// Weigh completes what Act decided by what the changes of others do to the
+// posture, and by the objects of others that change what is in force.
+func (d *Decision) Weigh(o facts.Observed) {
+	if d.Profile == nil {
+		return
+	}
+	drift.Weigh(d.Changes, d.Desired, o.Live, d.compared)
+	if d.Compiled {
+		d.judge(o)
+	}
+}
+
+// Act is Make as far as it says what is to be written. The rest only tells what
+// happened, and takes milliseconds, for the largest profiles seconds: what
+// somebody opened is not to stay open for that long.
+func Act(o facts.Observed, now time.Time) Decision {
 	if len(o.Profiles) == 0 || o.Profiles[0].DeletionTimestamp != nil || o.Facts.Namespace.Terminating {
 		return withdraw(o)
 	}
@@ -88,7 +111,6 @@ func Make(o facts.Observed, now time.Time) Decision {
 		d.Digest = drift.Digest(d.Result.Objects)
 		d.Desired, d.Unserved = served(d.Result.Objects, o.Facts.Mesh.MissingKinds)
 		d.compare(o, d.Digest == d.Profile.Status.AppliedDigest)
-		d.judge(o)
 	}
 	d.handOver(o)
 	return d
@@ -167,7 +189,8 @@ func declaredGateway(o facts.Observed, policy mesh.Object) bool {
 
 // compare finds what is not as desired, and plans to undo it.
 func (d *Decision) compare(o facts.Observed, intentUnchanged bool) {
-	d.Changes = drift.Compare(d.Desired, o.Live, drift.Options{IntentUnchanged: intentUnchanged, Known: known(o), Around: around(o)})
+	d.compared = drift.Options{IntentUnchanged: intentUnchanged, Known: known(o), Around: around(o)}
+	d.Changes = drift.Find(d.Desired, o.Live, d.compared)
 	// An object that bears our label under a name that we never give is not ours to judge.
 	d.Changes = slices.DeleteFunc(d.Changes, func(c drift.Change) bool { return c.Type == drift.Unexpected && !c.Prunable() })
 	if !d.Paused {

@@ -42,21 +42,16 @@ type Options struct {
 //	Modified             drift              out of sync; drift as well where another field manager owns what differs
 //	Conflict             neither: it is not ours
 func Compare(desired, live []mesh.Object, opts Options) []Change {
-	found := make(map[Key]mesh.Object, len(live))
-	for _, o := range live {
-		if key, ok := KeyOf(o); ok {
-			found[key] = o
-		}
-	}
+	changes := Find(desired, live, opts)
+	Weigh(changes, desired, live, opts)
+	return changes
+}
+
+// Find is Compare but for the effect of what others did: that takes far longer
+// than to find what they did, and what is to be written does not depend on it.
+func Find(desired, live []mesh.Object, opts Options) []Change {
+	found := byKey(live)
 	var changes []Change
-	e := &evidence{desired: desired, live: found, around: func() *effective.World { return surroundings(desired, live, opts) }}
-	for _, o := range slices.Concat(live, desired) {
-		if tenant, is := mesh.GatewayTenant(o); is {
-			e.namespace = tenant
-		} else {
-			e.namespace = o.GetNamespace()
-		}
-	}
 	wanted := make(map[Key]bool, len(desired))
 	for _, want := range desired {
 		key, ok := KeyOf(want)
@@ -76,8 +71,29 @@ func Compare(desired, live []mesh.Object, opts Options) []Change {
 	slices.SortFunc(changes, func(a, b Change) int {
 		return cmp.Or(cmp.Compare(a.Key.Kind, b.Key.Kind), cmp.Compare(a.Key.Group, b.Key.Group), cmp.Compare(a.Key.Name, b.Key.Name))
 	})
-	e.judge(changes)
 	return changes
+}
+
+// Weigh works out the effects of changes that Find found in the same objects.
+func Weigh(changes []Change, desired, live []mesh.Object, opts Options) {
+	e := &evidence{desired: desired, live: byKey(live), around: func() *effective.World { return surroundings(desired, live, opts) }}
+	for _, o := range slices.Concat(live, desired) {
+		e.namespace = o.GetNamespace()
+		if tenant, is := mesh.GatewayTenant(o); is {
+			e.namespace = tenant
+		}
+	}
+	e.judge(changes)
+}
+
+func byKey(objects []mesh.Object) map[Key]mesh.Object {
+	out := make(map[Key]mesh.Object, len(objects))
+	for _, o := range objects {
+		if key, ok := KeyOf(o); ok {
+			out[key] = o
+		}
+	}
+	return out
 }
 
 // maxJudged is for how many changes at a time the effect is worked out: as many

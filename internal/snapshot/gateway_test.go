@@ -143,6 +143,17 @@ func TestPoliciesAtTheGatewayAreTheTenants(t *testing.T) {
 	}
 }
 
+// A gateway in the root namespace makes no policy of the mesh's of what is beside it.
+func TestPoliciesAtARootGatewayAreNoRootPolicies(t *testing.T) {
+	r := gatewayReader(t, []client.Object{
+		allowAt("istio-system", mesh.GatewayPolicyName("pay", "istio-system"), nil), allowAt("istio-system", "theirs", nil),
+	}, false)
+	others, err := r.others(t.Context(), "shop", "istio-system", nil)
+	if err != nil || len(others) != 1 || others[0].GetName() != "theirs" {
+		t.Errorf("%v, %v", others, err)
+	}
+}
+
 func gatewayReader(t *testing.T, objects []client.Object, trimmed bool) *Reader {
 	t.Helper()
 	scheme := runtime.NewScheme()

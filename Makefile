@@ -149,6 +149,7 @@ install: ## The CRDs.
 .PHONY: uninstall
 uninstall: ## Remove the CRDs, and with them every profile, baseline and exception.
 	$(KUBECTL) delete msp --all -A --ignore-not-found
+	$(KUBECTL) delete msb --all --ignore-not-found
 	$(KUBECTL) delete --ignore-not-found -k config/crd
 
 .PHONY: deploy
@@ -156,7 +157,7 @@ deploy: ## CRDs, roles and the operator, with image IMG.
 	$(KUBECTL) kustomize config/default | $(SET_IMAGE) | $(KUBECTL) apply --server-side -f -
 
 .PHONY: undeploy
-undeploy: ## Take every profile out of force, in order, and remove all that deploy made.
+undeploy: ## Take every profile and baseline out of force, in order, and remove all that deploy made.
 	$(KUBECTL) delete msp --all -A --ignore-not-found
 	$(KUBECTL) delete --ignore-not-found -k config/default
 

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/internal/snapshot"
 )
 
@@ -25,8 +26,18 @@ func (l actingLookup) of(kind string) func(client.Object) []string {
 	return func(o client.Object) []string {
 		ctx := context.Background()
 		switch kind {
-		case "NetworkPolicy":
+		case "NetworkPolicy", "VirtualService":
 			return nil
+		case "Gateway":
+			return l.profiles.behindGateway(o)
+		case "AuthorizationPolicy":
+			if _, is := mesh.GatewayTenant(o); is {
+				// Each is its tenant's affair.
+				return nil
+			}
+			if !l.root(o.GetNamespace()) {
+				return l.profiles.fleet.behind(o.GetNamespace())
+			}
 		case "ServiceEntry":
 			return l.importing(ctx, o)
 		case "DestinationRule":

@@ -75,7 +75,7 @@ func (r *BaselineReconciler) Reconcile(ctx context.Context, req reconcile.Reques
 
 // writes says whether objects may come to belong to the baseline itself.
 func writes(b *v1alpha1.MeshSecurityBaseline) bool {
-	return b.Spec.NamespacesWithoutProfile == v1alpha1.UnprofiledEnforce || b.Spec.NamespacesWithoutProfile == v1alpha1.UnprofiledDryRun
+	return b.Spec.EgressGateway != nil || b.Spec.NamespacesWithoutProfile == v1alpha1.UnprofiledEnforce || b.Spec.NamespacesWithoutProfile == v1alpha1.UnprofiledDryRun
 }
 
 // observe gathers how the selected namespaces stand.

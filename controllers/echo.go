@@ -60,7 +60,7 @@ func (e *echoes) wrote(namespace string, writes []apply.Written) {
 		return
 	}
 	for _, w := range writes {
-		if w.AsSent {
+		if w.AsSent && w.Key.Namespace == namespace {
 			if at.wrote == nil {
 				at.wrote = map[version]bool{}
 			}
@@ -89,12 +89,12 @@ func (e *echoes) end(namespace string) {
 	}
 }
 
-// came says whether an event is taken care of. Otherwise it has to be queued;
-// queue does so later.
-func (e *echoes) came(o client.Object, queue func()) bool {
+// came says whether an event about an object that belongs to a namespace is
+// taken care of. Otherwise it has to be queued; queue does so later.
+func (e *echoes) came(namespace string, o client.Object, queue func()) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	at, v := e.of[o.GetNamespace()], version{o.GetUID(), o.GetResourceVersion()}
+	at, v := e.of[namespace], version{o.GetUID(), o.GetResourceVersion()}
 	switch {
 	case at == nil:
 		return false
@@ -103,7 +103,7 @@ func (e *echoes) came(o client.Object, queue func()) bool {
 		return true
 	case at.expects(v):
 		if len(at.wrote) == 0 {
-			delete(e.of, o.GetNamespace())
+			delete(e.of, namespace)
 		}
 		return true
 	}

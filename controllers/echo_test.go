@@ -96,7 +96,7 @@ func TestEchoes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e, woken := newEchoes(), 0
 			c.run(e, func(uid, version string) {
-				if queue := func() { woken++ }; !e.came(object(uid, version), queue) {
+				if queue := func() { woken++ }; !e.came("pay", object(uid, version), queue) {
 					queue()
 				}
 			})

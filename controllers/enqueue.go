@@ -70,7 +70,7 @@ type enqueue struct {
 // the operator that did.
 func (h enqueue) own(q queue, priority int, namespaces []string, o client.Object) {
 	put := func() { h.put(q, priority, namespaces) }
-	if h.echoes == nil || !h.echoes.came(o, put) {
+	if h.echoes == nil || len(namespaces) != 1 || !h.echoes.came(namespaces[0], o, put) {
 		put()
 	}
 }

@@ -157,7 +157,7 @@ func TestOwnStatusWakesWhoWaitsForIt(t *testing.T) {
 		events.Update(context.Background(), event.UpdateEvent{ObjectOld: version("1"), ObjectNew: version("2")}, q)
 		return q.added
 	}
-	ledger.Record(apply.WrittenObject(version("2")))
+	ledger.Record("pay", apply.WrittenObject(version("2")))
 	if got := queued(); len(got) > 0 {
 		t.Errorf("nobody waits, and %v is queued", got)
 	}

@@ -49,13 +49,15 @@ type standing struct {
 	excepted map[string]int32
 
 	declared, enforced, inSync, compliant, ready bool
+	// gateway is the namespace of the egress gateway that is declared for it.
+	gateway string
 	// why says why it is not ready, and open why it does not enforce: reasons.
 	why, open string
 	findings  v1alpha1.FindingCounts
 }
 
 func (s standing) equal(o standing) bool {
-	return maps.Equal(s.baselines, o.baselines) && slices.Equal(s.names, o.names) && maps.Equal(s.exceptions, o.exceptions) &&
+	return maps.Equal(s.baselines, o.baselines) && slices.Equal(s.names, o.names) && s.gateway == o.gateway && maps.Equal(s.exceptions, o.exceptions) &&
 		maps.Equal(s.excepted, o.excepted) && s.declared == o.declared && s.enforced == o.enforced && s.inSync == o.inSync &&
 		s.compliant == o.compliant && s.ready == o.ready && s.why == o.why && s.open == o.open && s.findings == o.findings
 }
@@ -66,6 +68,9 @@ func standingOf(o facts.Observed, d decide.Decision, next v1alpha1.MeshSecurityP
 	for _, b := range o.Baselines {
 		s.baselines[b.UID] = b.Revision
 		s.names = append(s.names, b.Name)
+	}
+	if g := o.Facts.EgressGateway; g != nil {
+		s.gateway = g.Namespace
 	}
 	for _, e := range o.Exceptions {
 		s.exceptions[e.Name] = e.Generation

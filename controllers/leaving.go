@@ -29,7 +29,7 @@ func (r *NamespaceReconciler) hold(ctx context.Context, o *facts.Observed, d *de
 	if err != nil {
 		return err
 	}
-	r.Ledger.Record(apply.WrittenObject(held))
+	r.Ledger.Record(held.Namespace, apply.WrittenObject(held))
 	d.Profile, o.Profiles[0] = held, held
 	return nil
 }

@@ -92,9 +92,11 @@ func (l profileLookup) withOwn(kind string) func(client.Object) []string {
 	return func(o client.Object) []string { return append(naming(o), o.GetNamespace()) }
 }
 
-// ofNamespace lists the namespace itself and those whose profiles name it.
+// ofNamespace lists the namespace itself, those whose profiles name it, and those
+// whose egress gateway is in it.
 func (l profileLookup) ofNamespace(o client.Object) []string {
-	return append(l.list(context.Background(), client.MatchingFields{referenceIndex: "namespace:" + o.GetName()}), o.GetName())
+	out := append(l.list(context.Background(), client.MatchingFields{referenceIndex: "namespace:" + o.GetName()}), o.GetName())
+	return append(out, l.fleet.behind(o.GetName())...)
 }
 
 // ofMeshConfig lists every namespace with a profile for a mesh configuration.

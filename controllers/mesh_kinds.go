@@ -91,7 +91,7 @@ func NewMeshKinds(c, optional cache.Cache, log logr.Logger, profiled func(contex
 	for o, e := range control {
 		m.control = append(m.control, &watchedKind{enqueue: e, optional: true, object: func() client.Object { return o }})
 	}
-	for _, k := range slices.Concat(mesh.ManagedKinds(), mesh.ReadKinds()) {
+	for _, k := range mesh.ManagedKinds() {
 		if !k.Custom {
 			continue
 		}

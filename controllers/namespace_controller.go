@@ -31,8 +31,8 @@ import (
 // +kubebuilder:rbac:groups=meshsecurity.io,resources=meshsecurityprofiles/status;meshsecuritybaselines/status;meshsecurityexceptions/status,verbs=update
 // +kubebuilder:rbac:groups=meshsecurity.io,resources=meshsecurityprofiles/finalizers,verbs=update
 // +kubebuilder:rbac:groups=security.istio.io,resources=peerauthentications;requestauthentications;authorizationpolicies,verbs=get;list;watch;create;update;delete
-// +kubebuilder:rbac:groups=networking.istio.io,resources=serviceentries;sidecars,verbs=get;list;watch;create;update;delete
-// +kubebuilder:rbac:groups=networking.istio.io,resources=destinationrules;virtualservices;envoyfilters,verbs=get;list;watch
+// +kubebuilder:rbac:groups=networking.istio.io,resources=serviceentries;sidecars;destinationrules;gateways;virtualservices,verbs=get;list;watch;create;update;delete
+// +kubebuilder:rbac:groups=networking.istio.io,resources=envoyfilters,verbs=get;list;watch
 // +kubebuilder:rbac:groups=extensions.istio.io,resources=wasmplugins,verbs=get;list;watch
 // +kubebuilder:rbac:groups=telemetry.istio.io,resources=telemetries,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;update;delete
@@ -93,8 +93,8 @@ func (r *NamespaceReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 	if err := r.hold(ctx, &observed, &decision); err != nil {
 		return conflictWaits(err)
 	}
-	outcome := r.Writer.Apply(ctx, req.Name, decision.Steps)
-	r.Ledger.Record(outcome.Written...)
+	outcome := r.Writer.Apply(ctx, req.Name, decision.Steps, gateways(observed)...)
+	r.Ledger.Record(req.Name, outcome.Written...)
 	if complete(decision, outcome) {
 		r.echoes.wrote(req.Name, outcome.Written)
 	}
@@ -206,7 +206,7 @@ func (r *NamespaceReconciler) writeStatus(ctx context.Context, p *v1alpha1.MeshS
 		}
 		return fmt.Errorf("write status of profile %s: %w", p.Name, err)
 	}
-	r.Ledger.Record(apply.WrittenObject(p))
+	r.Ledger.Record(p.Namespace, apply.WrittenObject(p))
 	ctrl.LoggerFrom(ctx).Info("Wrote status", "profile", p.Name, "ready", readiness(next))
 	return nil
 }

@@ -45,7 +45,7 @@ func TestWhoWaitsForTheCacheLooksAgainSoon(t *testing.T) {
 	}
 	ahead := profile.DeepCopy()
 	ahead.ResourceVersion = "101"
-	r.Ledger.Record(apply.WrittenObject(ahead))
+	r.Ledger.Record("payments", apply.WrittenObject(ahead))
 	got, err := r.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: "payments"}})
 	if err != nil || got.RequeueAfter != soon {
 		t.Errorf("%+v, %v", got, err)

@@ -82,7 +82,7 @@ func CacheOptions(meshNamespace string) cache.Options {
 }
 
 func trim(in any) (any, error) {
-	if o, ok := in.(runtime.Object); ok {
+	if o, ok := in.(client.Object); ok && !trimmed(o) {
 		if _, managed := mesh.KindOf(o); managed {
 			return drift.Transform(in)
 		}
@@ -117,17 +117,18 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	if err := indexDependants(ctx, mgr.GetFieldIndexer()); err != nil {
 		return nil, err
 	}
-	own := func(o client.Object) []string { return []string{o.GetNamespace()} }
+	own := owners
 	reader := &snapshot.Reader{Client: c, MeshNamespace: cfg.MeshNamespace, ClusterDomain: cfg.ClusterDomain, Network: cfg.Network, Namespace: cfg.Namespace}
 	acting := actingLookup{profiles: profiles, root: reader.Root}
 	mine := newEchoes()
 	handle := func(gvk schema.GroupVersionKind) enqueue {
 		e := enqueue{priority: priorityDrift, namespaces: own, wide: acting.of(gvk.Kind), acts: actsOtherwise}
-		if k, ok := mesh.ReadKindNamed(gvk.Kind); !ok || !k.Managed() {
-			e.priority, e.changed = priorityFacts, actsOtherwise
+		if _, ok := mesh.KindNamed(gvk.Kind); !ok {
+			e.priority = priorityFacts
 		} else {
 			e.echoes = mine
 		}
+		e.changed = managedChanged
 		return e
 	}
 	optional, err := optionalCache(mgr, cfg.MeshNamespace)
@@ -174,8 +175,8 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 		Watches(&v1alpha1.MeshSecurityProfile{}, profileEvents(ledger)).
 		Watches(&v1alpha1.MeshSecurityBaseline{}, enqueue{priority: priorityFanOut, namespaces: profiles.ofBaseline, changed: baselineChanged, moves: true}).
 		Watches(&v1alpha1.MeshSecurityException{}, enqueue{priority: priorityEdit, namespaces: snapshot.ExceptionNamespaces, changed: profileChanged, moves: true}).
-		Watches(&corev1.Pod{}, enqueue{namespaces: profiles.ofPod, changed: podChanged, moves: true}).
-		Watches(&corev1.Service{}, enqueue{namespaces: profiles.withOwn("service"), changed: serviceChanged}).
+		Watches(&corev1.Pod{}, enqueue{namespaces: profiles.ofPod, changed: podChanged, moves: true, wide: profiles.behindPod, acts: snapshot.GatewayPodChanged}).
+		Watches(&corev1.Service{}, enqueue{namespaces: profiles.ofService, changed: serviceChanged}).
 		Watches(&corev1.Namespace{}, enqueue{namespaces: profiles.ofNamespace, changed: namespaceChanged}).
 		WatchesMetadata(snapshot.ServiceAccountMetadata(), enqueue{namespaces: profiles.ofServiceAccount, changed: never})
 	for _, k := range mesh.ManagedKinds() {
@@ -205,6 +206,12 @@ func profileEvents(ledger *apply.Ledger) enqueue {
 
 // The functions below say whether an update matters. What they compare is what
 // the reader uses of an object; a heartbeat in a status changes nothing.
+
+// managedChanged: of an object of ours everything counts, of others' what they do.
+func managedChanged(before, after client.Object) bool {
+	_, managed := mesh.KindOf(after)
+	return (managed && !trimmed(after)) || actsOtherwise(before, after)
+}
 
 func never(_, _ client.Object) bool { return false }
 

@@ -74,7 +74,11 @@ type MeshSecurityBaselineSpec struct {
 	Peers []Peer `json:"peers,omitempty"`
 
 	// egressGateway is where traffic leaves the cluster that has to go through
-	// a gateway. Absent: there is none.
+	// a gateway, by assurance Gateway or via Gateway. Of several baselines that
+	// select a namespace the one with the higher priority counts, then the
+	// first by name. As soon as one namespace uses it, its pods refuse everything
+	// that no AuthorizationPolicy allows: it has to be the operator's alone.
+	// Absent: there is none.
 	// +optional
 	EgressGateway *EgressGateway `json:"egressGateway,omitempty"`
 
@@ -229,13 +233,19 @@ type Peer struct {
 	ServiceAccounts []ServiceAccountReference `json:"serviceAccounts"`
 }
 
-// EgressGateway is where traffic leaves the cluster.
+// EgressGateway is where traffic leaves the cluster: a gateway of Istio's that is
+// there already. What leads through it is written in the namespaces that use it,
+// and beside its pods one AuthorizationPolicy for each of them, which belongs to
+// the baseline.
 type EgressGateway struct {
-	// namespace that the gateway's pods run in.
+	// namespace that the gateway's pods run in. It needs a service with a
+	// cluster address whose selector has all of selector's labels. The baseline
+	// does not select it: the gateway has to reach the outside itself.
 	// +required
 	Namespace NamespaceName `json:"namespace"`
 
-	// serviceAccount that the gateway's pods run as.
+	// serviceAccount that the gateway's pods run as: callers enter no gateway
+	// that can't prove it.
 	// +required
 	ServiceAccount ObjectName `json:"serviceAccount"`
 
@@ -246,7 +256,8 @@ type EgressGateway struct {
 	// +mapType=atomic
 	Selector Labels `json:"selector"`
 
-	// port that the gateway listens on for mutual TLS.
+	// port of that service, on which the gateway takes mutual TLS. Nothing else
+	// may be on it.
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535

@@ -94,7 +94,8 @@ const (
 	ReasonServiceNotFound = "ServiceNotFound"
 	// ReasonProviderNotFound: a rule names a JWT provider that the profile does not declare.
 	ReasonProviderNotFound = "ProviderNotFound"
-	// ReasonEgressGatewayNotFound: egress through a gateway is asked for and no baseline declares one.
+	// ReasonEgressGatewayNotFound: egress through a gateway is asked for, and no
+	// baseline declares one, or its namespace, service or pods are not there.
 	ReasonEgressGatewayNotFound = "EgressGatewayNotFound"
 )
 

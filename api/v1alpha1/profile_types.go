@@ -646,6 +646,9 @@ type EgressRule struct {
 	// assurance asks for. With assurance Network, Direct to a host name has to
 	// be said here: it accepts that a process that bypasses its proxy can
 	// reach every address outside the cluster on the rule's ports.
+	// Gateway is for exact hosts alone: wildcards and cidrs have no route
+	// through it, and are not let out. All rules of a namespace that name a
+	// host have to take the same way to it.
 	// +optional
 	Via EgressVia `json:"via,omitempty"`
 }

@@ -74,7 +74,7 @@ func keyOf(o mesh.Object) Key {
 //	                          └─ 5 s ────────────────────────────────────────▶ forgotten
 type Ledger struct {
 	mu      sync.Mutex
-	entries map[string]map[Key]Written // by namespace
+	entries map[string]map[Key]Written // by the namespace that they were written for
 	count   int
 	// awaited are the namespaces where the cache was behind when last asked.
 	awaited map[string]bool
@@ -91,15 +91,16 @@ func NewLedger() *Ledger {
 	return &Ledger{entries: map[string]map[Key]Written{}, awaited: map[string]bool{}, sweepAt: minSweep}
 }
 
-// Record remembers writes. A later one of the same object takes the place of an earlier one.
-func (l *Ledger) Record(writes ...Written) {
+// Record remembers writes for a namespace, wherever they were. A later one of the
+// same object takes the place of an earlier one.
+func (l *Ledger) Record(namespace string, writes ...Written) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, w := range writes {
-		ns := l.entries[w.Key.Namespace]
+		ns := l.entries[namespace]
 		if ns == nil {
 			ns = map[Key]Written{}
-			l.entries[w.Key.Namespace] = ns
+			l.entries[namespace] = ns
 		}
 		if _, there := ns[w.Key]; !there {
 			l.count++
@@ -113,7 +114,7 @@ func (l *Ledger) Record(writes ...Written) {
 }
 
 // Stale says whether the cache is behind what was written to a namespace. live
-// is what the cache holds there of every kind that was written. A version later
+// is what the cache holds for it of every kind that was written. A version later
 // than ours is caught up too: somebody was faster, and that is to be looked at.
 func (l *Ledger) Stale(namespace string, live []mesh.Object, now time.Time) bool {
 	l.mu.Lock()

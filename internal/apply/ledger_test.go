@@ -64,7 +64,7 @@ func TestLedger(t *testing.T) {
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			l := NewLedger()
-			l.Record(r.wrote)
+			l.Record(r.wrote.Key.Namespace, r.wrote)
 			if l.Stale("another", nil, noon) {
 				t.Error("stale elsewhere")
 			}
@@ -81,7 +81,7 @@ func TestLedger(t *testing.T) {
 func TestLedgerForgetsOneByOne(t *testing.T) {
 	l := NewLedger()
 	a, b := version(mtls(strict), "a", "10"), version(allow("x", "y"), "b", "11")
-	l.Record(wrote(plan.Create, a), wrote(plan.Create, b))
+	l.Record(ns, wrote(plan.Create, a), wrote(plan.Create, b))
 	if !l.Stale(ns, []mesh.Object{a}, noon) {
 		t.Error("one was not seen")
 	}
@@ -89,8 +89,8 @@ func TestLedgerForgetsOneByOne(t *testing.T) {
 	if l.Stale(ns, []mesh.Object{b}, noon) {
 		t.Error("both were seen")
 	}
-	l.Record(wrote(plan.Create, a))
-	l.Record(wrote(plan.Replace, version(mtls(strict), "a", "12")))
+	l.Record(ns, wrote(plan.Create, a))
+	l.Record(ns, wrote(plan.Replace, version(mtls(strict), "a", "12")))
 	if !l.Stale(ns, []mesh.Object{version(mtls(strict), "a", "10")}, noon) {
 		t.Error("the later write counts")
 	}
@@ -107,7 +107,7 @@ func TestLedgerIsBounded(t *testing.T) {
 		o.SetNamespace(fmt.Sprint("ns-", i))
 		w := written(plan.Create, o)
 		w.At = noon.Add(time.Duration(i) * 10 * time.Millisecond)
-		l.Record(w)
+		l.Record(o.GetNamespace(), w)
 	}
 	// 500 writes are younger than 5 s.
 	if l.count > 2*minSweep || len(l.entries) != l.count {
@@ -123,7 +123,7 @@ func TestLedgerConcurrently(t *testing.T) {
 			for j := range 500 {
 				o := mtls(strict)
 				o.SetNamespace(fmt.Sprint((i + j) % 5))
-				l.Record(wrote(plan.Create, version(o, "a", "10")))
+				l.Record(o.GetNamespace(), wrote(plan.Create, version(o, "a", "10")))
 				l.Stale(o.GetNamespace(), []mesh.Object{o}, noon)
 				l.Forget(fmt.Sprint(j % 5))
 			}
@@ -150,19 +150,19 @@ func TestLedgerAwaited(t *testing.T) {
 		}
 	}
 	expect(false, "nothing written")
-	l.Record(wrote(plan.Replace, newer))
+	l.Record(ns, wrote(plan.Replace, newer))
 	expect(false, "written, and nobody asked")
 	l.Stale(ns, []mesh.Object{older}, noon)
 	expect(true, "turned away")
 	l.Stale(ns, []mesh.Object{newer}, noon)
 	expect(false, "the cache has caught up")
 
-	l.Record(wrote(plan.Replace, newer))
+	l.Record(ns, wrote(plan.Replace, newer))
 	l.Stale(ns, []mesh.Object{older}, noon)
 	l.Stale(ns, []mesh.Object{older}, noon.Add(Patience))
 	expect(false, "waited for too long")
 
-	l.Record(wrote(plan.Replace, newer))
+	l.Record(ns, wrote(plan.Replace, newer))
 	l.Stale(ns, []mesh.Object{older}, noon)
 	l.Forget(ns)
 	expect(false, "forgotten")

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
@@ -20,13 +22,20 @@ type Writer struct{ client client.Writer }
 // NewWriter returns a writer that sends its requests through c.
 func NewWriter(c client.Writer) *Writer { return &Writer{c} }
 
+// Gateway is an egress gateway's namespace, and the baseline that declares it.
+type Gateway struct {
+	Namespace string
+	Baseline  types.UID
+}
+
 // Apply sends the steps of a namespace's owner, one request each, in their
-// order. It stops where the cache turns out to be behind or the API server no
+// order. All of it is in the namespace, but for the one policy for it at an
+// egress gateway that a baseline declares. It stops where the cache turns out to be behind or the API server no
 // longer answers; any other failure holds back only the steps that would be
 // unsafe without the one that failed. Nothing is sent when a single step must
 // not be.
-func (w *Writer) Apply(ctx context.Context, namespace string, steps []plan.Step) Outcome {
-	if out, refused := refuse(namespace, steps); refused {
+func (w *Writer) Apply(ctx context.Context, namespace string, steps []plan.Step, gateways ...Gateway) Outcome {
+	if out, refused := refuse(namespace, steps, gateways); refused {
 		return out
 	}
 	var out Outcome
@@ -105,12 +114,12 @@ func (w *Writer) send(ctx context.Context, s plan.Step) (Written, error) {
 
 // refuse refuses the whole of a plan that would write where the operator must
 // not: it can only be a defect, or the work of somebody who found one.
-func refuse(namespace string, steps []plan.Step) (Outcome, bool) {
+func refuse(namespace string, steps []plan.Step, gateways []Gateway) (Outcome, bool) {
 	var out Outcome
 	refused := false
 	for _, s := range steps {
 		r := Result{Step: s, Kind: Held, Err: errors.New("not sent: another step of the plan must not be")}
-		if err := allowed(namespace, s); err != nil {
+		if err := allowed(namespace, s, gateways); err != nil {
 			r.Kind, r.Err, refused = Refused, err, true
 		}
 		out.Results = append(out.Results, r)
@@ -118,7 +127,7 @@ func refuse(namespace string, steps []plan.Step) (Outcome, bool) {
 	return out, refused
 }
 
-func allowed(namespace string, s plan.Step) error {
+func allowed(namespace string, s plan.Step, gateways []Gateway) error {
 	o := s.Object
 	if o == nil {
 		return errors.New("no object")
@@ -127,7 +136,7 @@ func allowed(namespace string, s plan.Step) error {
 		return fmt.Errorf("%T is not a managed kind", o)
 	}
 	switch {
-	case namespace == "" || o.GetNamespace() != namespace:
+	case namespace == "" || (o.GetNamespace() != namespace && !atGateway(namespace, s, gateways)):
 		return fmt.Errorf("it is in namespace %q, and its owner in %q", o.GetNamespace(), namespace)
 	case !strings.HasPrefix(o.GetName(), mesh.NamePrefix):
 		return fmt.Errorf("its name %q does not begin with %s", o.GetName(), mesh.NamePrefix)
@@ -137,4 +146,20 @@ func allowed(namespace string, s plan.Step) error {
 		return errors.New("it is to be created and has a resource version")
 	}
 	return nil
+}
+
+// atGateway says whether a step is about the namespace's policy at an egress
+// gateway. One that is written belongs to the baseline that declares a gateway in
+// that very namespace, and to nobody else. One that goes, or is left without an
+// owner, belonged to a baseline.
+func atGateway(namespace string, s plan.Step, gateways []Gateway) bool {
+	if tenant, is := mesh.GatewayTenant(s.Object); !is || tenant != namespace {
+		return false
+	}
+	owners := s.Object.GetOwnerReferences()
+	if s.Verb == plan.Delete || (s.Verb == plan.Replace && len(owners) == 0) {
+		return s.Change.Live != nil && drift.Controlled(s.Change.Live)
+	}
+	return len(owners) == 1 && drift.OwnedBy(owners[0], v1alpha1.KindBaseline) &&
+		slices.Contains(gateways, Gateway{s.Object.GetNamespace(), owners[0].UID})
 }

@@ -63,5 +63,12 @@ func Checks() []Check {
 			Reads:       []string{"RoleBinding.rbac.authorization.k8s.io", "ClusterRoleBinding.rbac.authorization.k8s.io"},
 			concerns:    []v1alpha1.Area{v1alpha1.AreaEgress}, find: apiUsers,
 		},
+		{
+			ID: "LOCK-008", Title: "the egress gateway is not the operator's alone", Severity: v1alpha1.SeverityHigh,
+			Remediation: "have the baseline's spec.egressGateway select pods of a gateway of their own; or move what goes through these pods to another gateway",
+			Limits:      "A Gateway counts by its selector. That somebody has AuthorizationPolicies that let its callers in is not looked at, nor are the pods' Gateways of the Gateway API.",
+			References:  []string{"https://istio.io/latest/docs/reference/config/security/authorization-policy/"},
+			concerns:    []v1alpha1.Area{v1alpha1.AreaEgress}, find: sharedGateway,
+		},
 	}
 }

@@ -288,3 +288,20 @@ func reachesAPI(e *posture.Egress, pod facts.Pod) bool {
 		return facts.Matches(r.Selector, pod.Labels) && slices.ContainsFunc(r.To, open)
 	})
 }
+
+// sharedGateway looks for others' Gateways at the pods of the egress gateway: the
+// policies beside it would shut them.
+func sharedGateway(in Input) []Finding {
+	g := in.Facts.EgressGateway
+	if g == nil || in.Posture.Egress == nil || in.Posture.Egress.Gateway == nil || !slices.ContainsFunc(in.Posture.Egress.Rules, in.Posture.Egress.Through) {
+		return nil
+	}
+	var out []Finding
+	for _, s := range g.Sharers {
+		out = append(out, Finding{Areas: []v1alpha1.Area{v1alpha1.AreaEgress}, Finding: v1alpha1.Finding{
+			Subject: s.In(in.Facts.Namespace.Name),
+			Message: fmt.Sprintf("it leads traffic through the pods of the egress gateway in namespace %s, which refuse all of it that no AuthorizationPolicy allows once a namespace leaves through them", g.Namespace),
+		}})
+	}
+	return out
+}

@@ -282,6 +282,11 @@ var lockouts = []struct {
 		in.reach(v1alpha1.EgressTarget{CIDRs: []v1alpha1.CIDR{"203.0.113.0/24"}, Ports: []v1alpha1.EgressPort{{Port: 5432}}})
 	}, "Egress"},
 	{"LOCK-007", "bindings that can't be read", func(in *Input) { in.Facts.Dependants.Unread = []string{"RoleBinding.rbac.authorization.k8s.io"} }, "unknown Egress"},
+
+	{"LOCK-008", "somebody else's Gateway", func(in *Input) { in.through("edge/theirs") }, "Egress"},
+	{"LOCK-008", "the gateway is the operator's alone", func(in *Input) { in.through("") }, "pass"},
+	{"LOCK-008", "no rule goes through it", func(in *Input) { in.through("edge/theirs"); in.Posture.Egress.Rules = nil }, "pass"},
+	{"LOCK-008", "it can't be used", func(in *Input) { in.through("edge/theirs"); in.Posture.Egress.Gateway = nil }, "pass"},
 }
 
 func (in *Input) user() {
@@ -291,6 +296,17 @@ func (in *Input) user() {
 
 func (in *Input) reach(t v1alpha1.EgressTarget) {
 	in.Posture.Egress.Rules = []posture.EgressRule{{Name: "r", To: []v1alpha1.EgressTarget{t}}}
+}
+
+// through has a rule go through an egress gateway that a Gateway of others shares.
+func (in *Input) through(other string) {
+	in.Facts.EgressGateway = &facts.EgressGateway{Namespace: "out"}
+	if ns, name, ok := strings.Cut(other, "/"); ok {
+		in.Facts.EgressGateway.Sharers = []facts.Source{{Kind: "Gateway", Namespace: ns, Name: name}}
+	}
+	in.Posture.Egress.Gateway = &posture.Gateway{Namespace: "out"}
+	in.reach(v1alpha1.EgressTarget{Hosts: []v1alpha1.ExternalHost{"api.example.com"}})
+	in.Posture.Egress.Rules[0].Via = v1alpha1.ViaGateway
 }
 
 func TestLockouts(t *testing.T) {

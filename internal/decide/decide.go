@@ -6,6 +6,9 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/audit"
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
@@ -145,7 +148,13 @@ func (d Decision) Creates() bool {
 // baseline which is not held yet: were it deleted right after, the garbage
 // collector would remove that in no order.
 func (d Decision) Unheld(o facts.Observed) bool {
-	return d.Implied() && len(o.Baselines) > 0 && !o.Baselines[0].Held && d.Creates()
+	unheld := map[types.UID]bool{}
+	for _, b := range o.Baselines {
+		unheld[b.UID] = !b.Held
+	}
+	return slices.ContainsFunc(d.Steps, func(s plan.Step) bool {
+		return s.Verb != plan.Delete && slices.ContainsFunc(s.Object.GetOwnerReferences(), func(r metav1.OwnerReference) bool { return unheld[r.UID] })
+	})
 }
 
 // keep holds on to the last good posture, if it is known.
@@ -161,10 +170,21 @@ func (d *Decision) keep(o facts.Observed) {
 	if objects == nil {
 		return
 	}
+	objects = slices.DeleteFunc(slices.Clone(objects), func(p mesh.Object) bool { return atGateway(p) && !declaredGateway(o, p) })
 	var rehomed bool
 	d.LastGood, rehomed = drift.Owned(objects, mesh.Meta(d.Resolution.Posture, "", ""))
 	d.Desired, _ = served(d.LastGood, o.Facts.Mesh.MissingKinds)
 	d.compare(o, !rehomed)
+}
+
+// declaredGateway says whether a baseline that applies still declares the egress
+// gateway that a policy of its is for.
+func declaredGateway(o facts.Observed, policy mesh.Object) bool {
+	return slices.ContainsFunc(o.Baselines, func(b facts.Baseline) bool {
+		g := b.Spec.EgressGateway
+		return g != nil && string(g.Namespace) == policy.GetNamespace() &&
+			slices.ContainsFunc(policy.GetOwnerReferences(), func(r metav1.OwnerReference) bool { return r.UID == b.UID })
+	})
 }
 
 // compare finds what is not as desired, and plans to undo it.

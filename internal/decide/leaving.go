@@ -9,6 +9,7 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/internal/plan"
 )
 
@@ -25,7 +26,8 @@ func leaving(o facts.Observed) []*v1alpha1.MeshSecurityProfile {
 
 // withdraw decides for a namespace whose every profile is being deleted:
 //
-//	the namespace goes as well          let go at once: all is deleted by the namespace controller
+//	the namespace goes as well          let go at once: all is deleted by the namespace controller,
+//	                                    but for policies at egress gateways, which are removed
 //	deletionPolicy Retain, or orphan    what is there stays in force, without an owner
 //	else                                removed in the order of a plan
 //
@@ -39,19 +41,43 @@ func withdraw(o facts.Observed) Decision {
 	}
 	switch {
 	case o.Facts.Namespace.Terminating:
+		d.remove(o, func(metav1.OwnerReference) bool { return false })
+		// Nothing may hold up the deletion of the namespace.
+		d.LetGo = true
+		return d
 	case len(d.Leaving) > 0 && retained(d.Leaving[0]):
-		d.Steps = plan.Release(o.Live, ownerIn(d.Leaving))
+		// What stays leads to the gateway.
+		d.Steps = plan.Release(o.Live, theirs)
+		d.Steps = append(d.Steps, plan.Release(policies(o.Live), ofBaseline)...)
 	default:
-		d.Changes = drift.Compare(nil, o.Live, drift.Options{Known: known(o)})
-		d.Changes = slices.DeleteFunc(d.Changes, func(c drift.Change) bool {
-			// One without them was orphaned a moment ago: the garbage collector
-			// takes its own finalizer off before ours goes.
-			return !c.Prunable() || !slices.ContainsFunc(c.Live.GetOwnerReferences(), theirs)
-		})
-		d.Steps = plan.Make(d.Changes)
+		d.remove(o, theirs)
 	}
 	d.LetGo = len(d.Steps) == 0 && len(d.Changes) == 0
 	return d
+}
+
+// remove plans to remove what belongs to those who leave, and with it the
+// policies at egress gateways.
+func (d *Decision) remove(o facts.Observed, theirs func(metav1.OwnerReference) bool) {
+	d.Changes = drift.Compare(nil, o.Live, drift.Options{Known: known(o)})
+	d.Changes = slices.DeleteFunc(d.Changes, func(c drift.Change) bool {
+		from := theirs
+		if atGateway(c.Live) {
+			from = ofBaseline
+		}
+		// One without them was orphaned a moment ago: the garbage collector
+		// takes its own finalizer off before ours goes.
+		return !c.Prunable() || !slices.ContainsFunc(c.Live.GetOwnerReferences(), from)
+	})
+	d.Steps = plan.Make(d.Changes)
+}
+
+// atGateway says whether an object is a policy at an egress gateway.
+func atGateway(o facts.Object) bool { _, is := mesh.GatewayTenant(o); return is }
+
+// policies are those at egress gateways.
+func policies(live []facts.Object) []facts.Object {
+	return slices.DeleteFunc(slices.Clone(live), func(o facts.Object) bool { return !atGateway(o) })
 }
 
 // handOver decides for profiles that are being deleted while another one is in

@@ -90,7 +90,7 @@ func (d *Decision) shadow(i int) (drift.Change, bool) {
 	if len(shuts) == 0 {
 		shuts = d.narrower(in(last.Shuts, j.base, true))
 	}
-	k, _ := mesh.ReadKindOf(f)
+	k, _ := mesh.KindOf(f)
 	c := drift.Change{Type: drift.Shadowed, Key: drift.Key{GroupVersionKind: k.GVK, Name: f.GetName()}, Live: f, Drift: true}
 	if ns := f.GetNamespace(); ns != j.world.Namespace {
 		c.Namespace = ns
@@ -154,7 +154,9 @@ func (d *Decision) foreign(o facts.Observed) []facts.Object {
 	}
 	var out []facts.Object
 	for _, live := range o.Live {
-		if key, ok := drift.KeyOf(live); ok && !mine[key] {
+		// What a Gateway or a VirtualService does is not worked out; a route that
+		// leads away is among the influences.
+		if key, ok := drift.KeyOf(live); ok && !mine[key] && len(effective.LayersOf(live)) > 0 {
 			out = append(out, live)
 		}
 	}

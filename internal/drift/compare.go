@@ -29,8 +29,8 @@ type Options struct {
 	Around *effective.World
 }
 
-// Compare finds what is not as desired among the objects of one namespace.
-// live is every object of the managed kinds whose name begins with
+// Compare finds what is not as desired among the objects of one namespace, and
+// its policies at egress gateways. live is every object of the managed kinds whose name begins with
 // mesh.NamePrefix or that carries our label; somebody else's among them, of
 // names that nothing desires, are left alone. The result is sorted by kind and
 // name, whatever the order of the input, and empty when all is as desired.
@@ -77,9 +77,10 @@ func Find(desired, live []mesh.Object, opts Options) []Change {
 // Weigh works out the effects of changes that Find found in the same objects.
 func Weigh(changes []Change, desired, live []mesh.Object, opts Options) {
 	e := &evidence{desired: desired, live: byKey(live), around: func() *effective.World { return surroundings(desired, live, opts) }}
-	for _, list := range [][]mesh.Object{live, desired} {
-		if len(list) > 0 {
-			e.namespace = list[0].GetNamespace()
+	for _, o := range slices.Concat(live, desired) {
+		e.namespace = o.GetNamespace()
+		if tenant, is := mesh.GatewayTenant(o); is {
+			e.namespace = tenant
 		}
 	}
 	e.judge(changes)

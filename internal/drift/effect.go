@@ -42,7 +42,11 @@ func Effect(want, have mesh.Object, desired []mesh.Object, around *effective.Wor
 	if want != nil {
 		rest = append(rest, want)
 	}
-	e := evidence{namespace: o.GetNamespace(), desired: rest, live: map[Key]mesh.Object{key: have}, around: func() *effective.World { return around }}
+	namespace := o.GetNamespace()
+	if tenant, is := mesh.GatewayTenant(o); is {
+		namespace = tenant
+	}
+	e := evidence{namespace: namespace, desired: rest, live: map[Key]mesh.Object{key: have}, around: func() *effective.World { return around }}
 	return e.effect(key, have)
 }
 

@@ -30,6 +30,10 @@ var specs = map[string]struct{ kind, spec string }{
 	"msp-jwt-corp":   {"RequestAuthentication", `{selector: {matchLabels: {app: api}}, jwtRules: [{issuer: "https://sso.example.com", jwksUri: "https://sso.example.com/keys", audiences: [payments, charges]}]}`},
 	"msp-egress":     {"Sidecar", `{outboundTrafficPolicy: {mode: REGISTRY_ONLY}, egress: [{hosts: [./*, istio-system/*, shop/cart.shop.svc.cluster.local]}]}`},
 	"msp-egress-api": {"ServiceEntry", `{hosts: [api.stripe.com], exportTo: ["."], location: MESH_EXTERNAL, resolution: DNS, ports: [{number: 443, name: tls-443, protocol: TLS}]}`},
+	"msp-tunnels":    {"Gateway", `{selector: {istio: egressgateway}, servers: [{hosts: [./443.api.stripe.com.payments.egress.meshsecurity.invalid], port: {number: 443, name: tls, protocol: TLS}, tls: {mode: ISTIO_MUTUAL}}]}`},
+	"msp-clients":    {"DestinationRule", `{host: gw.out.svc.cluster.local, exportTo: ["."], subsets: [{name: a, trafficPolicy: {tls: {mode: ISTIO_MUTUAL, sni: 443.api.stripe.com.payments.egress.meshsecurity.invalid, subjectAltNames: ["spiffe://cluster.local/ns/out/sa/gw"]}}}]}`},
+	"msp-towards":    {"VirtualService", `{hosts: [api.stripe.com], gateways: [mesh], exportTo: ["."], tls: [{match: [{port: 443, sniHosts: [api.stripe.com]}], route: [{destination: {host: gw.out.svc.cluster.local, subset: a, port: {number: 443}}}]}]}`},
+	"msp-away":       {"VirtualService", `{hosts: [443.api.stripe.com.payments.egress.meshsecurity.invalid], gateways: [payments/msp-egress], exportTo: [out], tcp: [{match: [{port: 443, gateways: [payments/msp-egress]}], route: [{destination: {host: 443.api.stripe.com.payments.egress.meshsecurity.invalid, port: {number: 443}}}]}]}`},
 	"msp-access-log": {"Telemetry", `{accessLogging: [{providers: [{name: envoy}], filter: {expression: response.code == 403}}]}`},
 	"msp-net": {"NetworkPolicy", `{podSelector: {}, policyTypes: [Egress], egress: [
 		{to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}, podSelector: {matchLabels: {k8s-app: kube-dns}}}], ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]},

@@ -55,10 +55,15 @@ func ourMarks(in map[string]string) map[string]string {
 	return out
 }
 
-// Owned gives objects to the owner of meta. It says whether that changed any of them.
+// Owned gives objects to the owner of meta, but for policies at egress gateways,
+// which belong to a baseline. It says whether that changed any of them.
 func Owned(objects []mesh.Object, meta metav1.ObjectMeta) (out []mesh.Object, changed bool) {
 	for _, o := range objects {
 		o = o.DeepCopyObject().(mesh.Object)
+		if _, is := mesh.GatewayTenant(o); is {
+			out = append(out, o)
+			continue
+		}
 		labels := maps.Clone(o.GetLabels())
 		changed = changed || !slices.EqualFunc(o.GetOwnerReferences(), meta.OwnerReferences, sameOwner)
 		for _, l := range []string{v1alpha1.LabelProfile, v1alpha1.LabelBaseline} {

@@ -12,6 +12,7 @@ import (
 	netv1 "k8s.io/api/networking/v1"
 
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 )
 
 const (
@@ -119,7 +120,7 @@ func (m *Model) add(o facts.Object, ref int) {
 	case *netv1.NetworkPolicy:
 		m.addNetworkPolicy(o, ref)
 	}
-	if !m.everywhere(o) {
+	if _, is := mesh.GatewayTenant(o); is || !m.everywhere(o) {
 		return
 	}
 	switch o := o.(type) {

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 )
 
 const (
@@ -104,7 +105,11 @@ func sameSurroundings(a, b World) bool {
 }
 
 // layersOf are the layers that an object of a kind has to do with.
+// A policy at an egress gateway has to do with none of this world's.
 func layersOf(o facts.Object) []Layer {
+	if _, is := mesh.GatewayTenant(o); is {
+		return nil
+	}
 	return map[string][]Layer{
 		"PeerAuthentication":    {Transport},
 		"AuthorizationPolicy":   {Authorization},

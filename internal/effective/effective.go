@@ -185,6 +185,10 @@ func assuranceNotMet(in Input, area v1alpha1.Area) *Evidence {
 			"assurance %s is declared, and the operator was not told that this cluster's network enforces NetworkPolicy, so the proxy alone is counted on; start it with --network-policy-enforced=true where that is so",
 			in.Posture.Egress.Assurance)
 	}
+	if in.Posture.Egress.Assurance == v1alpha1.AssuranceGateway && in.Assurance == v1alpha1.AssuranceNetwork {
+		return no(v1alpha1.ReasonAssuranceNotMet,
+			"assurance Gateway is declared and the egress gateway can't be used, so that nothing outside is let out but the way to the gateway, if there is one; see ResolvedRefs")
+	}
 	return no(v1alpha1.ReasonAssuranceNotMet,
 		"assurance %s is declared and %s is reached: a rule goes directly to a host name, which NetworkPolicy does not know, so that a process that bypasses its proxy reaches every address outside the cluster on the rule's ports; use cidrs, or an egress gateway",
 		in.Posture.Egress.Assurance, cmp.Or(string(in.Assurance), "none"))

@@ -81,12 +81,22 @@ func (c Comparison) Unclear(area v1alpha1.Area) []Ref {
 // areasOf are the areas that objects of a kind decide in; all of them for a
 // kind that the model does not know.
 func areasOf(r Ref) []v1alpha1.Area {
+	_, atGateway := mesh.GatewayPolicyTenant(r.Name, r.Namespace)
 	switch r.Kind {
-	case "PeerAuthentication", "DestinationRule":
+	case "DestinationRule":
+		if strings.HasPrefix(r.Name, mesh.NamePrefix) {
+			// Ours leads to an egress gateway.
+			return []v1alpha1.Area{v1alpha1.AreaMutualTLS, v1alpha1.AreaEgress}
+		}
+		return []v1alpha1.Area{v1alpha1.AreaMutualTLS}
+	case "PeerAuthentication":
 		return []v1alpha1.Area{v1alpha1.AreaMutualTLS}
 	case "AuthorizationPolicy", "RequestAuthentication":
+		if atGateway {
+			return []v1alpha1.Area{v1alpha1.AreaEgress}
+		}
 		return []v1alpha1.Area{v1alpha1.AreaAuthorization}
-	case "Sidecar", "ServiceEntry":
+	case "Sidecar", "ServiceEntry", "Gateway", "VirtualService":
 		return []v1alpha1.Area{v1alpha1.AreaEgress}
 	case "NetworkPolicy":
 		return []v1alpha1.Area{v1alpha1.AreaAuthorization, v1alpha1.AreaEgress}

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 )
 
 // Message is the spec of one of Istio's kinds, and nil for any other object.
@@ -104,10 +105,29 @@ func (c change) hides(domain string) bool {
 	if _, is := o.(*netv1.NetworkPolicy); is {
 		return !maps.Equal(unknownMarks(c.before), unknownMarks(c.after))
 	}
+	if outOfWorld(c.before) || outOfWorld(c.after) {
+		return true
+	}
 	if known(o) == nil || !maps.Equal(unknownMarks(c.before), unknownMarks(c.after)) {
 		return true
 	}
 	return !proto.Equal(residue(c.before, o, c.after != nil, domain), residue(c.after, o, c.before != nil, domain))
+}
+
+// outOfWorld says whether what an object does shows outside of this world alone:
+// at an egress gateway, by what its policy lets through and its own proxies see,
+// or at whom a route leads to a subset.
+func outOfWorld(o facts.Object) bool {
+	switch o := o.(type) {
+	case *securityv1.AuthorizationPolicy:
+		_, is := mesh.GatewayTenant(o)
+		return is
+	case *networkingv1.ServiceEntry:
+		return strings.HasPrefix(o.Name, mesh.NamePrefix) && !visible(o.Spec.GetExportTo(), o.Namespace, o.Namespace)
+	case *networkingv1.DestinationRule:
+		return len(o.Spec.GetSubsets()) > 0
+	}
+	return false
 }
 
 // residue is what is left of an object's spec without the fields that the model

@@ -25,6 +25,30 @@ type Facts struct {
 	// ServiceAccounts that the profile names and that exist.
 	ServiceAccounts map[types.NamespacedName]bool
 	Dependants      Dependants
+	// EgressGateway that baselines declare for the namespace; nil for none.
+	EgressGateway *EgressGateway
+}
+
+// EgressGateway is the gateway that a baseline declares, and what of it there is.
+type EgressGateway struct {
+	// Baseline that declares it, and what it declares.
+	Baseline                  string
+	UID                       types.UID
+	Namespace, ServiceAccount string
+	Selector                  map[string]string
+	Port                      int32
+	// Exists is true where its namespace does.
+	Exists bool
+	// Service that leads to its pods, and to no others, on the port; empty for none.
+	Service string
+	// Target is the port of its pods.
+	Target intstr.IntOrString
+	// Ready is true where one of its pods is, and runs as the service account.
+	Ready bool
+	// Sharers are others' Gateways that open ports of its pods, sorted.
+	Sharers []Source
+	// Openers are others' AuthorizationPolicies that let callers into its pods, sorted.
+	Openers []Source
 }
 
 // Namespace is the namespace that a posture is for.

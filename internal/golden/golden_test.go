@@ -250,7 +250,7 @@ func clusterOf(t testing.TB, objects []client.Object, o operator) *cluster {
 		b = b.WithIndex(k.New(k.Versions[0]), snapshot.ConcernsIndex, k.Concerns)
 	}
 	for _, i := range snapshot.Indexes() {
-		if k, ok := mesh.ReadKindNamed(i.Kind.Kind); ok {
+		if k, ok := mesh.KindNamed(i.Kind.Kind); ok {
 			b = b.WithIndex(k.New().(client.Object), i.Field, i.Keys)
 		}
 	}

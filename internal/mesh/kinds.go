@@ -45,48 +45,22 @@ var managedKinds = []Kind{
 	{security.WithKind("RequestAuthentication"), "requestauthentications", func() Object { return &securityv1.RequestAuthentication{} }, func() runtime.Object { return &securityv1.RequestAuthenticationList{} }, true},
 	{security.WithKind("AuthorizationPolicy"), "authorizationpolicies", func() Object { return &securityv1.AuthorizationPolicy{} }, func() runtime.Object { return &securityv1.AuthorizationPolicyList{} }, true},
 	{networking.WithKind("ServiceEntry"), "serviceentries", func() Object { return &networkingv1.ServiceEntry{} }, func() runtime.Object { return &networkingv1.ServiceEntryList{} }, true},
+	{networking.WithKind("DestinationRule"), "destinationrules", func() Object { return &networkingv1.DestinationRule{} }, func() runtime.Object { return &networkingv1.DestinationRuleList{} }, true},
+	{networking.WithKind("Gateway"), "gateways", func() Object { return &networkingv1.Gateway{} }, func() runtime.Object { return &networkingv1.GatewayList{} }, true},
+	{networking.WithKind("VirtualService"), "virtualservices", func() Object { return &networkingv1.VirtualService{} }, func() runtime.Object { return &networkingv1.VirtualServiceList{} }, true},
 	{networking.WithKind("Sidecar"), "sidecars", func() Object { return &networkingv1.Sidecar{} }, func() runtime.Object { return &networkingv1.SidecarList{} }, true},
 	{telemetry.WithKind("Telemetry"), "telemetries", func() Object { return &telemetryv1.Telemetry{} }, func() runtime.Object { return &telemetryv1.TelemetryList{} }, true},
 	{netv1.SchemeGroupVersion.WithKind("NetworkPolicy"), "networkpolicies", func() Object { return &netv1.NetworkPolicy{} }, func() runtime.Object { return &netv1.NetworkPolicyList{} }, false},
 }
 
-// readKinds are kinds that the operator reads and never writes: others change
-// with them what the mesh does here.
-var readKinds = []Kind{
-	{networking.WithKind("DestinationRule"), "destinationrules", func() Object { return &networkingv1.DestinationRule{} }, func() runtime.Object { return &networkingv1.DestinationRuleList{} }, true},
-	{networking.WithKind("VirtualService"), "virtualservices", func() Object { return &networkingv1.VirtualService{} }, func() runtime.Object { return &networkingv1.VirtualServiceList{} }, true},
-}
-
-// ReadKinds lists the kinds that the operator reads and never writes, in a fixed order.
-func ReadKinds() []Kind { return slices.Clone(readKinds) }
-
-// ReadKindOf returns the kind of any object that the operator reads whole,
-// managed or not, by its Go type.
-func ReadKindOf(o runtime.Object) (Kind, bool) {
-	switch o.(type) {
-	case *networkingv1.DestinationRule:
-		return readKinds[0], true
-	case *networkingv1.VirtualService:
-		return readKinds[1], true
-	}
-	return KindOf(o)
-}
-
-// ReadKindNamed is the same by the kind's name.
-func ReadKindNamed(name string) (Kind, bool) {
-	for _, kinds := range [][]Kind{managedKinds, readKinds} {
-		for _, k := range kinds {
-			if k.GVK.Kind == name {
-				return k, true
-			}
+// KindNamed is the managed kind of a name; false for any other.
+func KindNamed(name string) (Kind, bool) {
+	for _, k := range managedKinds {
+		if k.GVK.Kind == name {
+			return k, true
 		}
 	}
 	return Kind{}, false
-}
-
-// Managed says whether the operator writes the kind.
-func (k Kind) Managed() bool {
-	return slices.ContainsFunc(managedKinds, func(m Kind) bool { return m.GVK == k.GVK })
 }
 
 // ManagedKinds lists the kinds that the operator writes, in a fixed order.
@@ -105,6 +79,12 @@ func KindOf(o runtime.Object) (Kind, bool) {
 		want = "AuthorizationPolicy"
 	case *networkingv1.ServiceEntry:
 		want = "ServiceEntry"
+	case *networkingv1.DestinationRule:
+		want = "DestinationRule"
+	case *networkingv1.Gateway:
+		want = "Gateway"
+	case *networkingv1.VirtualService:
+		want = "VirtualService"
 	case *networkingv1.Sidecar:
 		want = "Sidecar"
 	case *telemetryv1.Telemetry:
@@ -112,10 +92,5 @@ func KindOf(o runtime.Object) (Kind, bool) {
 	case *netv1.NetworkPolicy:
 		want = "NetworkPolicy"
 	}
-	for _, k := range managedKinds {
-		if k.GVK.Kind == want {
-			return k, true
-		}
-	}
-	return Kind{}, false
+	return KindNamed(want)
 }

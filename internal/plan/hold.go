@@ -15,7 +15,7 @@ var (
 	tightening = []rank{mutualTLSUp, exceptionUp, denyUp, allowChange, defaultDenyUp, allowAway, networkSomeUp, networkAllUp}
 	loosening  = []rank{networkAllDown, networkSomeDown, defaultDenyDown, allowDown, denyDown, mutualTLSDown, exceptionLast, exceptionDown}
 	shutting   = []rank{egressSomeUp, egressAllUp, networkSomeUp, networkAllUp}
-	releasing  = []rank{networkAllDown, networkSomeDown, egressAllDown, egressSomeDown, virtualServiceAway, gatewayAway, destinationRuleAway, hostAway}
+	releasing  = []rank{networkAllDown, networkSomeDown, egressAllDown, egressSomeDown, virtualServiceAway, gatewayAway, destinationRuleAway, hostAway, gatewayPolicyAway}
 )
 
 var holds = []hold{
@@ -26,6 +26,10 @@ var holds = []hold{
 		because: "a port that is to accept plaintext would be shut"},
 	{failed: []rank{allowUp, allowChange}, held: []rank{defaultDenyUp, allowAway},
 		because: "callers that are to be allowed would be locked out"},
+	{failed: []rank{gatewayPolicy}, held: []rank{virtualService},
+		because: "the egress gateway would refuse what is led to it"},
+	{failed: []rank{hostUp, hostChange, destinationRule, gateway}, held: []rank{virtualService},
+		because: "calls would be led where nothing leads on"},
 	{failed: []rank{hostUp, hostChange, destinationRule, gateway, virtualService}, held: []rank{egressSomeUp, egressAllUp},
 		because: "hosts that are to be reached would be refused"},
 	{failed: []rank{egressSomeUp}, held: []rank{egressAllUp},
@@ -40,6 +44,8 @@ var holds = []hold{
 		because: "callers that are to be allowed would be locked out"},
 	{failed: []rank{egressSomeUp, egressAllUp, egressAllDown, egressSomeDown}, held: []rank{virtualServiceAway, gatewayAway, destinationRuleAway, hostAway},
 		because: "hosts would be refused that the Sidecar still restricts"},
+	{failed: []rank{virtualServiceAway}, held: []rank{gatewayAway, destinationRuleAway, hostAway, gatewayPolicyAway},
+		because: "calls would be led where nothing leads on"},
 	{failed: []rank{mutualTLSDown}, held: []rank{exceptionLast},
 		because: "a port that accepts plaintext would be shut"},
 	{failed: []rank{allowUp, allowChange, allowAway, allowDown, denyUp, denyDown}, held: []rank{tokensAway},

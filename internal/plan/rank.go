@@ -36,6 +36,8 @@ const (
 
 	// Make: every way that the new state has, before one of the old goes.
 
+	// What lets through the egress gateway, before anything leads there.
+	gatewayPolicy
 	hostUp
 	// Hosts that move from one entry to another are in the other by now.
 	hostChange
@@ -73,6 +75,7 @@ const (
 	gatewayAway
 	destinationRuleAway
 	hostAway
+	gatewayPolicyAway
 	// After the ALLOWs, which would let in what it denies.
 	denyDown
 	// After the rules that ask for tokens.
@@ -106,7 +109,7 @@ func situationOf(steps []Step) situation {
 				at.exceptionGoes = true
 			}
 		case *securityv1.AuthorizationPolicy:
-			if drift.DefaultDeny(o) {
+			if drift.DefaultDeny(o) && !atGateway(o) {
 				at.defaultDenyComes = at.defaultDenyComes || tightens(s)
 				at.defaultDenyGoes = at.defaultDenyGoes || !tightens(s)
 			}
@@ -186,6 +189,11 @@ func mutualTLSRank(o *securityv1.PeerAuthentication, up bool, at situation) rank
 func authorizationRank(o *securityv1.AuthorizationPolicy, s Step, at situation) rank {
 	up := tightens(s)
 	switch {
+	case atGateway(o):
+		if s.Verb == Delete {
+			return gatewayPolicyAway
+		}
+		return gatewayPolicy
 	case drift.DefaultDeny(o) && up:
 		return defaultDenyUp
 	case drift.DefaultDeny(o):
@@ -202,6 +210,13 @@ func authorizationRank(o *securityv1.AuthorizationPolicy, s Step, at situation) 
 		return allowChange
 	}
 	return allowUp
+}
+
+// atGateway says whether a policy is beside an egress gateway, and not of the
+// namespace itself.
+func atGateway(o mesh.Object) bool {
+	_, is := mesh.GatewayTenant(o)
+	return is
 }
 
 // leaves says whether a policy stays there and is no longer in force.

@@ -20,8 +20,12 @@ import (
 var system = []string{metav1.NamespaceSystem, metav1.NamespacePublic, "kube-node-lease"}
 
 // Selects says whether a baseline's spec selects a namespace, that is none of
-// the excluded: the mesh's root namespace and the operator's own.
+// the excluded: the mesh's root namespace and the operator's own. Nor is it that
+// of the baseline's egress gateway, which has to reach the outside itself.
 func Selects(spec *v1alpha1.MeshSecurityBaselineSpec, name string, set map[string]string, excluded ...string) bool {
+	if g := spec.EgressGateway; g != nil && string(g.Namespace) == name {
+		return false
+	}
 	if slices.Contains(system, name) || slices.Contains(excluded, name) || slices.Contains(spec.ExcludeNamespaces, v1alpha1.NamespaceName(name)) {
 		return false
 	}
@@ -76,6 +80,16 @@ func Apply(selecting []facts.Baseline, profiled bool) (out []facts.Baseline, unp
 		return cmp.Or(cmp.Compare(priority(b), priority(a)), cmp.Compare(a.Name, b.Name))
 	})
 	return out, unprofiled
+}
+
+// GatewayBaseline is the baseline whose egress gateway counts in a namespace:
+// the first of those that apply that declares one; false for none.
+func GatewayBaseline(applying []facts.Baseline) (facts.Baseline, bool) {
+	i := slices.IndexFunc(applying, func(b facts.Baseline) bool { return b.Spec.EgressGateway != nil })
+	if i < 0 {
+		return facts.Baseline{}, false
+	}
+	return applying[i], true
 }
 
 func unprofiledMode(b facts.Baseline) v1alpha1.UnprofiledMode {

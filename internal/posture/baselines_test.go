@@ -54,6 +54,14 @@ func TestSelects(t *testing.T) {
 	}
 }
 
+// A gateway that has to leave through itself cuts everybody off.
+func TestABaselineDoesNotSelectItsGateway(t *testing.T) {
+	spec := &v1alpha1.MeshSecurityBaselineSpec{EgressGateway: &v1alpha1.EgressGateway{Namespace: "out"}}
+	if Selects(spec, "out", nil) || !Selects(spec, "pay", nil) {
+		t.Error("the gateway's namespace is selected, or another is not")
+	}
+}
+
 func TestApply(t *testing.T) {
 	baseline := func(name string, priority int32, mode v1alpha1.UnprofiledMode) facts.Baseline {
 		return facts.Baseline{Name: name, Spec: &v1alpha1.MeshSecurityBaselineSpec{Priority: &priority, NamespacesWithoutProfile: mode}}

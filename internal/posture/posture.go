@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
@@ -137,6 +138,32 @@ type Egress struct {
 	Assurance v1alpha1.EgressAssurance
 	// Rules in the order in which they are declared.
 	Rules []EgressRule
+	// Gateway that leads outside; nil where none is asked for, or can be used.
+	Gateway *Gateway `json:",omitempty"`
+}
+
+// Gateway is an egress gateway that can be used.
+type Gateway struct {
+	// Baseline that declares it: what is written beside it belongs to that one.
+	Baseline                  Owner
+	Namespace, ServiceAccount string
+	Selector                  map[string]string
+	// Service and Port by which it is reached, and Target, the port of its pods.
+	Service string
+	Port    int32
+	Target  intstr.IntOrString
+	// Ready is true where a pod of it is.
+	Ready bool
+}
+
+// Outside says whether a rule has destinations outside of the mesh.
+func (r EgressRule) Outside() bool {
+	return slices.ContainsFunc(r.To, func(t v1alpha1.EgressTarget) bool { return len(t.Hosts)+len(t.CIDRs) > 0 })
+}
+
+// Through says whether a rule's traffic leaves by the gateway.
+func (e Egress) Through(r EgressRule) bool {
+	return r.Outside() && (r.Via == v1alpha1.ViaGateway || (r.Via == "" && e.Assurance == v1alpha1.AssuranceGateway))
 }
 
 // EgressRule says where workloads may go.

@@ -457,13 +457,14 @@ func (r *resolver) egress(declared *v1alpha1.Egress) *Egress {
 		return nil
 	}
 	mandated := out.Assurance == v1alpha1.AssuranceGateway && assurance != out.Assurance
+	var asking []string
 	if out.Assurance == v1alpha1.AssuranceGateway {
-		r.gateway("spec.egress.assurance", "assurance Gateway", !mandated)
+		asking = append(asking, "spec.egress.assurance")
 	}
 	for i, rule := range e.Rules {
 		path := fmt.Sprintf("spec.egress.rules[%d]", i)
 		if rule.Via == v1alpha1.ViaGateway {
-			r.gateway(path+".via", fmt.Sprintf("rule %s, which goes via Gateway,", rule.Name), true)
+			asking = append(asking, path+".via")
 		}
 		v := EgressRule{Name: string(rule.Name), Selector: r.selector(rule.WorkloadSelector, path), Via: rule.Via}
 		if mandated && rule.Via == v1alpha1.ViaDirect {
@@ -497,21 +498,45 @@ func (r *resolver) egress(declared *v1alpha1.Egress) *Egress {
 			out.Rules = append(out.Rules, v)
 		}
 	}
+	if len(asking) > 0 && out.Default == v1alpha1.DefaultDeny {
+		out.Gateway = r.gateway(asking[0])
+	}
 	return out
 }
 
-// gateway says that egress through a gateway is asked for. Where the profile
-// asks for it, nothing can be compiled; where a baseline does, all else stays in
-// force, and what needs the gateway is not let out.
-func (r *resolver) gateway(path, what string, declared bool) {
-	p := Problem{v1alpha1.ReasonEgressGatewayNotFound, path,
-		what + " needs an egress gateway, through which this version does not route; use assurance Network and via Direct"}
-	if declared {
-		r.missing = append(r.missing, p)
-		return
+// gateway is the egress gateway that is asked for at a path; nil where it can't
+// be used, and then what needs it is not let out, while all else is in force. So
+// it is where no pod of it is ready: what is written stays as it is.
+func (r *resolver) gateway(path string) *Gateway {
+	g := r.facts.EgressGateway
+	what := ""
+	if g != nil {
+		what = fmt.Sprintf("the egress gateway of %s", From(g.Baseline))
 	}
-	p.Message = what + ", which a baseline mandates, needs an egress gateway, through which this version does not route: hosts and cidrs outside are not let out, and assurance Network holds the rest"
-	r.dangling = append(r.dangling, p)
+	missing := func(format string, args ...any) {
+		r.dangling = append(r.dangling, Problem{v1alpha1.ReasonEgressGatewayNotFound, path,
+			fmt.Sprintf(format, args...) + "; until then hosts that need the gateway are not let out"})
+	}
+	switch {
+	case g == nil:
+		missing("no baseline that selects this namespace declares an egress gateway; have spec.egressGateway added to one")
+	case !g.Exists:
+		missing("%s is in namespace %s, which does not exist; install the gateway there, or correct spec.egressGateway", what, g.Namespace)
+	case g.Service == "":
+		missing("%s has no service in namespace %s: one with a cluster address, port %d, and a selector that has all of %s; create it, or correct spec.egressGateway",
+			what, g.Namespace, g.Port, strings.TrimSuffix(facts.SelectorKey(g.Selector), ","))
+	default:
+		if !g.Ready {
+			missing("%s has no ready pod in namespace %s that runs Istio's proxy as a gateway, as service account %s, with labels %s; start it, or correct spec.egressGateway",
+				what, g.Namespace, g.ServiceAccount, strings.TrimSuffix(facts.SelectorKey(g.Selector), ","))
+		}
+		return &Gateway{
+			Baseline:  Owner{Kind: v1alpha1.KindBaseline, Name: g.Baseline, UID: g.UID},
+			Namespace: g.Namespace, ServiceAccount: g.ServiceAccount, Selector: g.Selector,
+			Service: g.Service, Port: g.Port, Target: g.Target, Ready: g.Ready,
+		}
+	}
+	return nil
 }
 
 // confine takes out of a target what is outside of the perimeter: hosts that it

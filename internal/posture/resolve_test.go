@@ -2,6 +2,7 @@ package posture
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,12 +94,6 @@ func TestWhatCanNotBeCompiled(t *testing.T) {
 			r.JWT = &v1alpha1.JWTRequirement{Provider: "corp"}
 			s.Authorization = &v1alpha1.Authorization{Rules: []v1alpha1.AuthorizationRule{r}}
 		}, v1alpha1.ReasonProviderNotFound, "spec.authorization.rules[0].jwt.provider"},
-		"assurance": {func(s *v1alpha1.MeshSecurityProfileSpec) {
-			s.Egress = &v1alpha1.Egress{DefaultAction: v1alpha1.DefaultDeny, Assurance: v1alpha1.AssuranceGateway}
-		}, v1alpha1.ReasonEgressGatewayNotFound, "spec.egress.assurance"},
-		"via": {func(s *v1alpha1.MeshSecurityProfileSpec) {
-			s.Egress = &v1alpha1.Egress{DefaultAction: v1alpha1.DefaultDeny, Rules: []v1alpha1.EgressRule{{Name: "a", Via: v1alpha1.ViaGateway}}}
-		}, v1alpha1.ReasonEgressGatewayNotFound, "spec.egress.rules[0].via"},
 		"key set": {func(s *v1alpha1.MeshSecurityProfileSpec) {
 			s.Authorization = &v1alpha1.Authorization{JWTProviders: []v1alpha1.JWTProvider{{Name: "corp", JWKS: `{"keys": [{}]}`}}}
 		}, v1alpha1.ReasonInvalid, "spec.authorization.jwtProviders[0].jwks"},
@@ -113,6 +108,69 @@ func TestWhatCanNotBeCompiled(t *testing.T) {
 				t.Errorf("got %+v", problems)
 			}
 		})
+	}
+}
+
+func TestEgressGateway(t *testing.T) {
+	assurance := func(s *v1alpha1.MeshSecurityProfileSpec) {
+		s.Egress = &v1alpha1.Egress{DefaultAction: v1alpha1.DefaultDeny, Assurance: v1alpha1.AssuranceGateway}
+	}
+	via := func(s *v1alpha1.MeshSecurityProfileSpec) {
+		s.Egress = &v1alpha1.Egress{DefaultAction: v1alpha1.DefaultDeny, Rules: []v1alpha1.EgressRule{{Name: "a", Via: v1alpha1.ViaGateway}}}
+	}
+	gateway := func(change func(*facts.EgressGateway)) *facts.EgressGateway {
+		g := &facts.EgressGateway{Baseline: "prod", Namespace: "out", ServiceAccount: "gw", Selector: map[string]string{"a": "b"}, Port: 443, Exists: true, Service: "gw", Ready: true}
+		change(g)
+		return g
+	}
+	for name, c := range map[string]struct {
+		change  func(*v1alpha1.MeshSecurityProfileSpec)
+		gateway *facts.EgressGateway
+		path    string
+		missing string
+		usable  bool
+	}{
+		"none is declared":       {assurance, nil, "spec.egress.assurance", "no baseline that selects this namespace declares an egress gateway", false},
+		"none, for a rule":       {via, nil, "spec.egress.rules[0].via", "no baseline", false},
+		"no namespace":           {assurance, gateway(func(g *facts.EgressGateway) { g.Exists = false }), "spec.egress.assurance", "MeshSecurityBaseline/prod is in namespace out, which does not exist", false},
+		"no service":             {assurance, gateway(func(g *facts.EgressGateway) { g.Service = "" }), "spec.egress.assurance", "no service in namespace out: one with a cluster address, port 443, and a selector that has all of a=b", false},
+		"no ready pod":           {via, gateway(func(g *facts.EgressGateway) { g.Ready = false }), "spec.egress.rules[0].via", "no ready pod in namespace out", true},
+		"there":                  {via, gateway(func(*facts.EgressGateway) {}), "", "", true},
+		"not asked for, nor bad": {func(*v1alpha1.MeshSecurityProfileSpec) {}, gateway(func(g *facts.EgressGateway) { g.Exists = false }), "", "", false},
+		"nothing is denied": {func(s *v1alpha1.MeshSecurityProfileSpec) {
+			assurance(s)
+			s.Egress.DefaultAction = v1alpha1.DefaultAllow
+		}, nil, "", "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := Resolve(Input{Profile: profile(c.change)}, facts.Facts{EgressGateway: c.gateway}, noon)
+			if !r.Compilable() || (len(r.Dangling) > 0) != (c.missing != "") {
+				t.Fatalf("%+v", r.Dangling)
+			}
+			if c.missing != "" && (r.Dangling[0].Reason != v1alpha1.ReasonEgressGatewayNotFound || r.Dangling[0].Path != c.path || !strings.Contains(r.Dangling[0].Message, c.missing)) {
+				t.Errorf("%+v", r.Dangling)
+			}
+			if usable := r.Posture.Egress != nil && r.Posture.Egress.Gateway != nil; usable != c.usable {
+				t.Errorf("usable %t", usable)
+			}
+		})
+	}
+}
+
+func TestGatewayOfTheHigherPriority(t *testing.T) {
+	of := func(name string, priority int32, gateway bool) facts.Baseline {
+		b := facts.Baseline{Name: name, Spec: &v1alpha1.MeshSecurityBaselineSpec{Priority: &priority}}
+		if gateway {
+			b.Spec.EgressGateway = &v1alpha1.EgressGateway{}
+		}
+		return b
+	}
+	applying, _ := Apply([]facts.Baseline{of("a", 1, true), of("b", 5, true), of("c", 5, true), of("d", 9, false)}, true)
+	if b, ok := GatewayBaseline(applying); !ok || b.Name != "b" {
+		t.Errorf("%t, %s", ok, b.Name)
+	}
+	if _, ok := GatewayBaseline([]facts.Baseline{of("d", 9, false)}); ok {
+		t.Error("one without a gateway counts")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	networkingapi "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,6 +29,12 @@ const (
 	// ImportIndex finds Sidecars by the namespaces of which they import hosts,
 	// or AllNamespaces.
 	ImportIndex = "importsFrom"
+	// ForeignIndex finds Gateways that the operator does not write, and policies
+	// that it does not write beside egress gateways, by isForeign.
+	ForeignIndex = "foreign"
+	// TenantIndex finds policies at egress gateways by the namespace that they
+	// let use the gateway.
+	TenantIndex = "tenant"
 )
 
 // AllNamespaces is how Istio's exportTo and egress.hosts name every namespace.
@@ -42,11 +49,14 @@ type Index struct {
 
 // Indexes lists what the cache has to hold.
 func Indexes() []Index {
-	kind := func(o client.Object) schema.GroupVersionKind { k, _ := mesh.ReadKindOf(o); return k.GVK }
+	kind := func(o client.Object) schema.GroupVersionKind { k, _ := mesh.KindOf(o); return k.GVK }
 	return []Index{
 		{kind(&networkingv1.ServiceEntry{}), ExportIndex, Exports},
 		{kind(&networkingv1.DestinationRule{}), ExportIndex, Exports},
 		{kind(&networkingv1.Sidecar{}), ImportIndex, Imports},
+		{kind(&networkingv1.Gateway{}), ForeignIndex, foreignGateway},
+		{kind(&securityv1.AuthorizationPolicy{}), TenantIndex, GatewayTenant},
+		{kind(&securityv1.AuthorizationPolicy{}), ForeignIndex, foreignPolicy},
 	}
 }
 
@@ -137,7 +147,7 @@ func (r *Reader) others(ctx context.Context, namespace, root string, live []fact
 	sidecars := live
 	// Sidecars come before the ServiceEntries, which are sought where they look.
 	for _, kind := range rootKinds {
-		k, ok := mesh.ReadKindNamed(kind)
+		k, ok := mesh.KindNamed(kind)
 		if !ok || !r.Served(k.GVK) {
 			continue
 		}
@@ -145,7 +155,6 @@ func (r *Reader) others(ctx context.Context, namespace, root string, live []fact
 		switch kind {
 		case "DestinationRule":
 			lists = [][]client.ListOption{
-				{client.InNamespace(namespace)},
 				{client.MatchingFields{ExportIndex: AllNamespaces}}, {client.MatchingFields{ExportIndex: namespace}},
 			}
 		case "ServiceEntry":
@@ -162,7 +171,11 @@ func (r *Reader) others(ctx context.Context, namespace, root string, live []fact
 			sidecars = append(slices.Clone(live), items...)
 		}
 		for _, o := range items {
-			if !exportable(kind) || (o.GetNamespace() != namespace && visible(o, namespace)) || (o.GetNamespace() == namespace && !k.Managed()) {
+			if _, is := mesh.GatewayTenant(o); is {
+				// At a gateway in the root namespace: each is its tenant's affair.
+				continue
+			}
+			if !exportable(kind) || (o.GetNamespace() != namespace && visible(o, namespace)) {
 				out = append(out, o)
 			}
 		}
@@ -274,7 +287,7 @@ func (r *Reader) influences(ctx context.Context, namespace, root string) ([]fact
 // to another namespace's: Istio lets proxies reach what a route leads to,
 // whether or not their Sidecar names it.
 func (r *Reader) routes(ctx context.Context, namespace string, in []string) ([]facts.Influence, error) {
-	kind, _ := mesh.ReadKindOf(&networkingv1.VirtualService{})
+	kind, _ := mesh.KindOf(&networkingv1.VirtualService{})
 	if !r.Served(kind.GVK) {
 		return nil, nil
 	}
@@ -286,13 +299,19 @@ func (r *Reader) routes(ctx context.Context, namespace string, in []string) ([]f
 		}
 		for _, o := range items {
 			v, ok := o.(*networkingv1.VirtualService)
-			if ok && leadsAway(v, r.ClusterDomain) && (ns == namespace || visible(v, namespace)) {
+			if ok && !managed(v) && leadsAway(v, r.ClusterDomain) && (ns == namespace || visible(v, namespace)) {
 				out = append(out, facts.Influence{Kind: kind.GVK.Kind, Namespace: ns, Name: v.Name,
 					Areas: []v1alpha1.Area{v1alpha1.AreaEgress}, What: "leads calls to hosts of other namespaces"})
 			}
 		}
 	}
 	return out, nil
+}
+
+// managed says whether an object has a name and the label that the operator
+// gives: such a one is compared with what is desired, or removed.
+func managed(o client.Object) bool {
+	return strings.HasPrefix(o.GetName(), mesh.NamePrefix) && o.GetLabels()[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByValue
 }
 
 func leadsAway(v *networkingv1.VirtualService, domain string) bool {

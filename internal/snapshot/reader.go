@@ -72,7 +72,7 @@ func (r *Reader) Read(ctx context.Context, namespace string) (facts.Observed, er
 	}
 	var ns corev1.Namespace
 	if err := r.Client.Get(ctx, types.NamespacedName{Name: namespace}, &ns); err != nil {
-		return out, fmt.Errorf("read namespace: %w", err)
+		return r.left(ctx, namespace, fmt.Errorf("read namespace: %w", err))
 	}
 	out.Facts.Namespace = facts.Namespace{Name: namespace, Labels: ns.Labels, Terminating: ns.DeletionTimestamp != nil}
 	out.Facts.Network = r.Network
@@ -93,6 +93,8 @@ func (r *Reader) Read(ctx context.Context, namespace string) (facts.Observed, er
 	collect(err)
 	out.Facts.Mesh, err = r.mesh(ctx, &ns, out.Profiles[0].Spec.Mesh)
 	collect(err)
+	out.Facts.EgressGateway, err = r.egressGateway(ctx, out.Baselines, out.Facts.Mesh.RootNamespace)
+	collect(err)
 	out.Facts.Dependants, err = r.dependants(ctx, namespace)
 	collect(err)
 	out.Others, err = r.others(ctx, namespace, out.Facts.Mesh.RootNamespace, out.Live)
@@ -102,6 +104,21 @@ func (r *Reader) Read(ctx context.Context, namespace string) (facts.Observed, er
 	out.Influences, err = r.influences(ctx, namespace, out.Facts.Mesh.RootNamespace)
 	collect(err)
 	return out, errors.Join(errs...)
+}
+
+// left is what is left of a namespace that is gone: policies at egress gateways,
+// which are in other namespaces.
+func (r *Reader) left(ctx context.Context, namespace string, gone error) (facts.Observed, error) {
+	var out facts.Observed
+	if !apierrors.IsNotFound(gone) {
+		return out, gone
+	}
+	var err error
+	out.Facts.Namespace = facts.Namespace{Name: namespace, Terminating: true}
+	if out.Live, err = r.gatewayPolicies(ctx, namespace); err != nil || len(out.Live) > 0 {
+		return out, err
+	}
+	return out, gone
 }
 
 func (r *Reader) profiles(ctx context.Context, namespace string) ([]*v1alpha1.MeshSecurityProfile, error) {
@@ -217,6 +234,9 @@ func (*Reader) getFrom(ctx context.Context, c client.Reader, key types.Namespace
 	return true, nil
 }
 
+// live are the objects of managed kinds in the namespace, and after them the
+// policies by which its workloads may use egress gateways. Those of other
+// namespaces for a gateway here are no affair of this one.
 func (r *Reader) live(ctx context.Context, namespace string) ([]facts.Object, error) {
 	var out []facts.Object
 	for _, k := range mesh.ManagedKinds() {
@@ -227,9 +247,10 @@ func (r *Reader) live(ctx context.Context, namespace string) ([]facts.Object, er
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, items...)
+		out = append(out, slices.DeleteFunc(items, func(o facts.Object) bool { _, is := mesh.GatewayTenant(o); return is })...)
 	}
-	return out, nil
+	policies, err := r.gatewayPolicies(ctx, namespace)
+	return append(out, policies...), err
 }
 
 func (r *Reader) list(ctx context.Context, k mesh.Kind, opts ...client.ListOption) ([]facts.Object, error) {

@@ -57,6 +57,8 @@ func Trim(in any) (any, error) {
 		return trimDestinationRule(o), nil
 	case *networkingv1.VirtualService:
 		return trimVirtualService(o), nil
+	case *networkingv1.Gateway:
+		return trimGateway(o), nil
 	case *v1alpha1.MeshSecurityProfile:
 		o.ManagedFields = overridesSet(o.ManagedFields)
 	case metav1.Object:
@@ -107,6 +109,10 @@ func trimPod(p *corev1.Pod) *corev1.Pod {
 		out.Spec.Volumes = []corev1.Volume{bareToken}
 	}
 	out.Status.Phase = p.Status.Phase
+	if ready(p) {
+		// Whether a gateway is there is asked of its pods.
+		out.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	}
 	return out
 }
 
@@ -209,5 +215,12 @@ func trimVirtualService(v *networkingv1.VirtualService) *networkingv1.VirtualSer
 		kept.Delegate = &networkingapi.Delegate{}
 	}
 	out.Spec.Http = []*networkingapi.HTTPRoute{kept}
+	return out
+}
+
+// trimGateway keeps whose ports somebody else's Gateway opens.
+func trimGateway(g *networkingv1.Gateway) *networkingv1.Gateway {
+	out := &networkingv1.Gateway{TypeMeta: g.TypeMeta, ObjectMeta: trimMeta(g.ObjectMeta)}
+	out.Spec.Selector = g.Spec.GetSelector()
 	return out
 }

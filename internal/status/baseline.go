@@ -99,9 +99,6 @@ func (c *conditioner) acceptedBaseline(b *v1alpha1.MeshSecurityBaseline) bool {
 		}
 	}
 	message := "the baseline is valid"
-	if m := b.Spec.Mandates; b.Spec.EgressGateway != nil || m != nil && m.EgressAssurance == v1alpha1.AssuranceGateway {
-		message += "; this version does not route through an egress gateway: where assurance Gateway is mandated, nothing outside of the cluster is let out"
-	}
 	if b.Spec.Certificates != nil {
 		message += "; this version does not check certificates"
 	}

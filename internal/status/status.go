@@ -239,6 +239,10 @@ func (c *computer) effective() *v1alpha1.EffectivePosture {
 	if p.Egress != nil {
 		out.Egress = string(p.Egress.Default) + noted(v1alpha1.AreaEgress)
 		out.EgressAssurance = c.Decision.Result.Assurance
+		if out.EgressAssurance == v1alpha1.AssuranceGateway && noted(v1alpha1.AreaEgress) != "" {
+			// All of it has to be there, or the gateway is not what holds it.
+			out.EgressAssurance = ""
+		}
 	}
 	if p.AccessLog != "" {
 		out.AccessLog = string(p.AccessLog)

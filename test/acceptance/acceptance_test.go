@@ -49,7 +49,8 @@ func TestGoldenCasesAreAccepted(t *testing.T) {
 	t.Logf("%d resources of %d cases accepted as they are", sent, len(dirs))
 }
 
-// connect starts an API server with the CRDs and the namespace of every case.
+// connect starts an API server with the CRDs, the namespace of every case, and
+// that of an egress gateway.
 func connect(ctx context.Context, t *testing.T) client.Client {
 	t.Helper()
 	istio, err := controlplane.IstioCRDs(ctx)
@@ -73,8 +74,10 @@ func connect(ctx context.Context, t *testing.T) client.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "payments"}}); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"payments", "istio-egress"} {
+		if err := c.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return client.WithFieldValidation(client.NewDryRunClient(c), "Strict")
 }

@@ -61,7 +61,7 @@ var attempts = []attempt{
 	{what: "an object under one of the operator's names", stdin: strings.Replace(looser, "msp-mtls", "msp-mine", 1), kubectl: []string{"create", "-f", "-"}, refused: "PeerAuthentication/msp-mine" + claims},
 	{what: "an object with a generated name of that kind", stdin: strings.Replace(looser, "name: msp-mtls", "generateName: msp-", 1), kubectl: []string{"create", "-f", "-"}, refused: claims},
 	{what: "an object with the operator's label", stdin: strings.Replace(looser, "name: msp-mtls", "name: mine, labels: {app.kubernetes.io/managed-by: mesh-security-operator}", 1), kubectl: []string{"create", "-f", "-"}, refused: "PeerAuthentication/mine" + claims},
-	{what: "a kind that the operator does not write yet", stdin: "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: msp-mine}, spec: {host: web}}", kubectl: []string{"create", "-f", "-"}, refused: "DestinationRule/msp-mine" + claims},
+	{what: "a kind that others write as well", stdin: "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: msp-mine}, spec: {host: web}}", kubectl: []string{"create", "-f", "-"}, refused: "DestinationRule/msp-mine" + claims},
 	{what: "the operator's label on an object of somebody else", kubectl: []string{"label", "ap", "theirs", "app.kubernetes.io/managed-by=mesh-security-operator"}, refused: "AuthorizationPolicy/theirs" + claims},
 
 	{what: "a label that means nothing", kubectl: []string{"label", "pa", "msp-mtls", "team=payments", "--overwrite"}},

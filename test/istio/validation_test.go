@@ -63,6 +63,15 @@ var kinds = map[string]kind{
 	"Sidecar": {decoded(
 		func(o *networkingv1.Sidecar) metav1.ObjectMeta { return o.ObjectMeta },
 		func(o *networkingv1.Sidecar) config.Spec { return &o.Spec }), validation.ValidateSidecar},
+	"DestinationRule": {decoded(
+		func(o *networkingv1.DestinationRule) metav1.ObjectMeta { return o.ObjectMeta },
+		func(o *networkingv1.DestinationRule) config.Spec { return &o.Spec }), validation.ValidateDestinationRule},
+	"Gateway": {decoded(
+		func(o *networkingv1.Gateway) metav1.ObjectMeta { return o.ObjectMeta },
+		func(o *networkingv1.Gateway) config.Spec { return &o.Spec }), validation.ValidateGateway},
+	"VirtualService": {decoded(
+		func(o *networkingv1.VirtualService) metav1.ObjectMeta { return o.ObjectMeta },
+		func(o *networkingv1.VirtualService) config.Spec { return &o.Spec }), validation.ValidateVirtualService},
 	"Telemetry": {decoded(
 		func(o *telemetryv1.Telemetry) metav1.ObjectMeta { return o.ObjectMeta },
 		func(o *telemetryv1.Telemetry) config.Spec { return &o.Spec }), validation.ValidateTelemetry},
@@ -181,8 +190,20 @@ kind: Sidecar
 metadata: {name: a, namespace: payments}
 spec: {egress: [{hosts: [./a.example.com, ./a.example.com]}]}`, "duplicated egress host"},
 		"an unknown kind": {`
-kind: Gateway
+kind: EnvoyFilter
 metadata: {name: a}`, "no validation is known"},
+		"a server that ends TLS by nothing": {`
+kind: Gateway
+metadata: {name: a, namespace: payments}
+spec: {selector: {app: a}, servers: [{hosts: ["./a.example.com"], port: {number: 443, name: tls, protocol: TLS}, tls: {mode: MUTUAL}}]}`, "MUTUAL TLS requires"},
+		"a subset without a name": {`
+kind: DestinationRule
+metadata: {name: a, namespace: payments}
+spec: {host: a.example.com, subsets: [{labels: {a: b}}]}`, "subset name cannot be empty"},
+		"a route to nowhere": {`
+kind: VirtualService
+metadata: {name: a, namespace: payments}
+spec: {hosts: [a.example.com], tcp: [{match: [{port: 443}]}]}`, "route"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := check([]byte(test.doc)); err == nil || !strings.Contains(err.Error(), test.want) {

@@ -43,7 +43,8 @@ metadata: {name: istio-ingress, namespace: istio-ingress}
 `
 
 // Injector gives every pod of a namespace labelled istio-injection=enabled a
-// proxy container, unless the pod opts out.
+// proxy container, unless the pod opts out, and makes a gateway of the first
+// container of a pod that asks for the gateway template.
 const Injector = `
 apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingAdmissionPolicy
@@ -67,4 +68,29 @@ apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingAdmissionPolicyBinding
 metadata: {name: istio-sidecar-injector}
 spec: {policyName: istio-sidecar-injector}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: istio-gateway-injector}
+spec:
+  failurePolicy: Fail
+  reinvocationPolicy: Never
+  matchConstraints:
+    objectSelector: {matchLabels: {sidecar.istio.io/inject: "true"}}
+    resourceRules:
+    - {apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}
+  matchConditions:
+  - name: gateway-template
+    expression: object.metadata.?annotations[?"inject.istio.io/templates"].orValue("") == "gateway"
+  mutations:
+  - patchType: JSONPatch
+    jsonPatch:
+      expression: >-
+        [JSONPatch{op: "replace", path: "/spec/containers/0/image", value: "registry.example.com/istio/proxyv2:1.31.1"},
+        JSONPatch{op: "add", path: "/spec/containers/0/args", value: ["proxy", "router"]}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: istio-gateway-injector}
+spec: {policyName: istio-gateway-injector}
 `

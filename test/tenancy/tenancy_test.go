@@ -12,7 +12,9 @@ import (
 	"time"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -39,6 +41,7 @@ var hostile = []string{
 	"{{ .Namespace }}", "${NAMESPACE}", "$(id)", "%s", "%!d", "{{request.object.metadata.namespace}}",
 	"a\nnamespace: kube-system", "a: {b: c}", "&anchor", "*alias", "!!binary", "# x", "--- \n", "a\x00b", "\u202e", "é", "a,b", "a=b",
 	"meshsecurity.io/paused", "argocd.argoproj.io/instance", "istio.io/dry-run", "app.kubernetes.io/managed-by", "kubectl.kubernetes.io/last-applied-configuration",
+	"443.api.example.com", "443.api.example.com.victim.egress.meshsecurity.invalid", "victim.egress.meshsecurity.invalid", "victim/*", "victim/443.api.example.com",
 	"svc.cluster.local", "kubernetes.default.svc.cluster.local", "*.svc.cluster.local", "*.local", "api.example.com", "*.example.com",
 	strings.Repeat("a", 63), strings.Repeat("a", 253), strings.Repeat("x.", 100) + "com",
 }
@@ -115,10 +118,10 @@ func (h hostility) profile() *v1alpha1.MeshSecurityProfile {
 	for range h.IntN(4) {
 		p.Spec.Authorization.Rules = append(p.Spec.Authorization.Rules, h.rule())
 	}
-	p.Spec.Egress = &v1alpha1.Egress{DefaultAction: v1alpha1.DefaultDeny}
+	p.Spec.Egress = &v1alpha1.Egress{DefaultAction: v1alpha1.DefaultDeny, Assurance: []v1alpha1.EgressAssurance{"", v1alpha1.AssuranceGateway}[h.IntN(2)]}
 	for range h.IntN(4) {
 		p.Spec.Egress.Rules = append(p.Spec.Egress.Rules, v1alpha1.EgressRule{
-			Name: v1alpha1.RuleName(h.text()), WorkloadSelector: h.selector(), To: []v1alpha1.EgressTarget{h.target()}, Via: v1alpha1.ViaDirect})
+			Name: v1alpha1.RuleName(h.text()), WorkloadSelector: h.selector(), To: []v1alpha1.EgressTarget{h.target()}, Via: []v1alpha1.EgressVia{"", v1alpha1.ViaDirect, v1alpha1.ViaGateway}[h.IntN(3)]})
 	}
 	return p
 }
@@ -126,25 +129,30 @@ func (h hostility) profile() *v1alpha1.MeshSecurityProfile {
 // Whatever a profile says, what is written for it stays in its namespace, is
 // seen there alone, and carries the operator's marks and no others.
 func TestNothingEscapesItsNamespace(t *testing.T) {
-	out := &sink{}
+	out, policies := &sink{}, 0
 	writer := apply.NewWriter(out)
 	for seed := range *hostileProfiles {
 		p := hostility{rand.New(rand.NewPCG(uint64(seed), 1))}.profile() //nolint:gosec // not for secrets
 		out.objects = nil
-		outcome := writer.Apply(t.Context(), "pay", plan.Make(drift.Compare(compiled(p, floor("floor", "probe")), nil, drift.Options{})))
+		outcome := writer.Apply(t.Context(), "pay", plan.Make(drift.Compare(compiled(p, floor("floor", "probe")), nil, drift.Options{})), apply.Gateway{Namespace: "egress", Baseline: "floor"})
 		if err := outcome.Err(); err != nil {
 			t.Fatalf("seed %d: the writer refuses what was compiled: %v", seed, err)
 		}
 		for _, o := range out.objects {
-			if what := escapes(o, p); what != "" {
+			what := escapes(o, p)
+			if _, is := mesh.GatewayTenant(o); is {
+				what = escapesAtTheGateway(o)
+				policies++
+			}
+			if what != "" {
 				raw, _ := json.Marshal(o)
 				t.Fatalf("seed %d: %s: %s", seed, what, raw)
 			}
 		}
 		out.count += len(out.objects)
 	}
-	t.Logf("%d hostile profiles, %d objects", *hostileProfiles, out.count)
-	if out.count < *hostileProfiles {
+	t.Logf("%d hostile profiles, %d objects, %d policies at the gateway", *hostileProfiles, out.count, policies)
+	if out.count < *hostileProfiles || policies < *hostileProfiles/100 {
 		t.Error("hardly anything was compiled")
 	}
 }
@@ -162,13 +170,16 @@ func TestTheWriterRefusesAllElse(t *testing.T) {
 			continue
 		}
 		i, bad := h.IntN(len(steps)), h.text()
+		if _, is := mesh.GatewayTenant(steps[i].Object); is && bad == "egress" {
+			continue // it is there already
+		}
 		if h.IntN(2) == 0 {
 			steps[i].Object.SetNamespace(bad)
 		} else {
 			steps[i].Object.SetName(bad)
 		}
 		tried++
-		if outcome := writer.Apply(t.Context(), "pay", steps); outcome.Done() || len(out.objects) > 0 {
+		if outcome := writer.Apply(t.Context(), "pay", steps, apply.Gateway{Namespace: "egress", Baseline: "floor"}); outcome.Done() || len(out.objects) > 0 {
 			t.Fatalf("%q: %d objects were written", bad, len(out.objects))
 		}
 	}
@@ -210,10 +221,155 @@ func escapes(o mesh.Object, p *v1alpha1.MeshSecurityProfile) string {
 			return "it has the annotation " + k
 		}
 	}
-	if se, ok := o.(*networkingv1.ServiceEntry); ok && !slices.Equal(se.Spec.GetExportTo(), []string{"."}) {
-		return fmt.Sprint("it is exported to ", se.Spec.GetExportTo())
+	switch o := o.(type) {
+	case *networkingv1.ServiceEntry:
+		return beyond(o.Spec.GetExportTo(), o.Spec.GetHosts())
+	case *networkingv1.VirtualService:
+		if what := beyond(o.Spec.GetExportTo(), o.Spec.GetHosts()); what != "" {
+			return what
+		}
+		for _, g := range o.Spec.GetGateways() {
+			if g != "mesh" && g != "pay/msp-egress" {
+				return "it is bound to the gateway " + g
+			}
+		}
+	case *networkingv1.DestinationRule:
+		if !slices.Equal(o.Spec.GetExportTo(), []string{"."}) || o.Spec.GetHost() != "gateway.egress.svc.cluster.local" {
+			return fmt.Sprint("it is for ", o.Spec.GetHost(), ", exported to ", o.Spec.GetExportTo())
+		}
+		for _, s := range o.Spec.GetSubsets() {
+			if !theirs(s.GetTrafficPolicy().GetTls().GetSni()) {
+				return "it enters the tunnel " + s.GetTrafficPolicy().GetTls().GetSni()
+			}
+		}
+	case *networkingv1.Gateway:
+		if len(o.Spec.GetSelector()) == 0 {
+			return "it opens ports of every gateway"
+		}
+		for _, s := range o.Spec.GetServers() {
+			if h, own := strings.CutPrefix(s.GetHosts()[0], "./"); len(s.GetHosts()) != 1 || !own || !theirs(h) {
+				return fmt.Sprint("it serves ", s.GetHosts())
+			}
+		}
 	}
 	return ""
+}
+
+// theirs says whether a name at the egress gateway is one that only namespace
+// pay can have.
+func theirs(name string) bool {
+	rest, ok := strings.CutSuffix(name, ".pay.egress.meshsecurity.invalid")
+	return ok && len(rest) > 0 && !strings.ContainsAny(name, "/* \n{}$%") && len(name) <= 253
+}
+
+// beyond says where something is seen besides its namespace: the gateway's own
+// proxies may, and then under a name that nobody else can have.
+func beyond(exported, hosts []string) string {
+	switch {
+	case slices.Equal(exported, []string{"."}):
+	case !slices.Equal(exported, []string{"egress"}):
+		return fmt.Sprint("it is exported to ", exported)
+	case len(hosts) != 1 || !theirs(hosts[0]):
+		return fmt.Sprint("the gateway sees ", hosts)
+	}
+	return ""
+}
+
+// escapesAtTheGateway says in which way a policy at the gateway is not what the
+// baseline lets the namespace have there.
+func escapesAtTheGateway(o mesh.Object) string {
+	ap, _ := o.(*securityv1.AuthorizationPolicy)
+	owner := o.GetOwnerReferences()
+	switch {
+	case o.GetNamespace() != "egress" || o.GetName() != "msp-egress.gateway.pay.egress":
+		return "it is " + o.GetNamespace() + "/" + o.GetName()
+	case len(owner) != 1 || owner[0].Kind != v1alpha1.KindBaseline || owner[0].UID != "floor":
+		return fmt.Sprint("its owners are ", owner)
+	case len(o.GetAnnotations()) > 0 || len(o.GetFinalizers()) > 0 || len(o.GetLabels()) != 3:
+		return "it has marks of others"
+	case len(ap.Spec.GetSelector().GetMatchLabels()) == 0 || len(ap.Spec.GetRules()) != 1:
+		return "it is for more than the gateway"
+	}
+	r := ap.Spec.GetRules()[0]
+	if len(r.GetFrom()) != 1 || !slices.Equal(r.GetFrom()[0].GetSource().GetNamespaces(), []string{"pay"}) || len(r.GetWhen()) != 1 {
+		return "it lets others in"
+	}
+	for _, name := range r.GetWhen()[0].GetValues() {
+		if !theirs(name) {
+			return "it lets in to " + name
+		}
+	}
+	return ""
+}
+
+// Whatever the hosts are, no two tunnels of different namespaces, hosts or ports
+// have one name.
+func TestNoTwoTunnelsAreOne(t *testing.T) {
+	seen := map[string]string{}
+	h := hostility{rand.New(rand.NewPCG(5, 6))} //nolint:gosec // not for secrets
+	for range *hostileProfiles {
+		host, port := v1alpha1.ExternalHost(h.text()), 1+h.Int32N(3)
+		for _, namespace := range []string{"pay", "victim", "443"} {
+			p := &v1alpha1.MeshSecurityProfile{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "main"}}
+			p.Spec.Egress = &v1alpha1.Egress{DefaultAction: v1alpha1.DefaultDeny, Assurance: v1alpha1.AssuranceGateway, Rules: []v1alpha1.EgressRule{{
+				Name: "a", To: []v1alpha1.EgressTarget{{Hosts: []v1alpha1.ExternalHost{host}, Ports: []v1alpha1.EgressPort{{Port: port, Protocol: "TLS"}}}}}}}
+			for _, o := range compiled(p, floor("floor", "probe")) {
+				if g, is := o.(*networkingv1.Gateway); is {
+					name, what := g.Spec.GetServers()[0].GetHosts()[0], fmt.Sprintf("%s %q %d", namespace, host, port)
+					if other := seen[name]; other != "" && other != what {
+						t.Fatalf("%s is %s and %s", name, other, what)
+					}
+					seen[name] = what
+				}
+			}
+		}
+	}
+	if len(seen) < 100 {
+		t.Fatalf("%d names", len(seen))
+	}
+}
+
+// What a profile says never lets the writer write beside a gateway: the baseline
+// has to declare it, and own what is written.
+func TestTheWriterKnowsGatewaysByBaselines(t *testing.T) {
+	p := &v1alpha1.MeshSecurityProfile{ObjectMeta: metav1.ObjectMeta{Namespace: "pay", Name: "main", UID: "uid"}}
+	p.Spec.Egress = &v1alpha1.Egress{DefaultAction: v1alpha1.DefaultDeny, Assurance: v1alpha1.AssuranceGateway, Rules: []v1alpha1.EgressRule{{
+		Name: "a", To: []v1alpha1.EgressTarget{{Hosts: []v1alpha1.ExternalHost{"api.example.com"}, Ports: []v1alpha1.EgressPort{{Port: 443, Protocol: "TLS"}}}}}}}
+	for _, r := range []struct {
+		name      string
+		namespace string
+		gateway   apply.Gateway
+		change    func(mesh.Object)
+		written   bool
+	}{
+		{"as declared", "pay", apply.Gateway{Namespace: "egress", Baseline: "floor"}, func(mesh.Object) {}, true},
+		{"no gateway", "pay", apply.Gateway{}, func(mesh.Object) {}, false},
+		{"another baseline's", "pay", apply.Gateway{Namespace: "egress", Baseline: "other"}, func(mesh.Object) {}, false},
+		{"another namespace", "pay", apply.Gateway{Namespace: "istio-system", Baseline: "floor"}, func(mesh.Object) {}, false},
+		{"for another namespace", "pay", apply.Gateway{Namespace: "egress", Baseline: "floor"}, func(o mesh.Object) { o.SetName("msp-egress.gateway.shop.egress") }, false},
+		{"owned by the profile", "pay", apply.Gateway{Namespace: "egress", Baseline: "floor"}, func(o mesh.Object) {
+			refs := o.GetOwnerReferences()
+			refs[0].Kind = v1alpha1.KindProfile
+			o.SetOwnerReferences(refs)
+		}, false},
+		{"owned by nobody", "pay", apply.Gateway{Namespace: "egress", Baseline: "floor"}, func(o mesh.Object) { o.SetOwnerReferences(nil) }, false},
+		{"under a rule's name", "pay", apply.Gateway{Namespace: "egress", Baseline: "floor"}, func(o mesh.Object) { o.SetName("msp-default-deny") }, false},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			out := &sink{}
+			steps := plan.Make(drift.Compare(compiled(p, floor("floor", "probe")), nil, drift.Options{}))
+			found := false
+			for _, s := range steps {
+				if _, is := mesh.GatewayTenant(s.Object); is {
+					found = true
+					r.change(s.Object)
+				}
+			}
+			if outcome := apply.NewWriter(out).Apply(t.Context(), r.namespace, steps, r.gateway); !found || outcome.Done() != r.written || (len(out.objects) > 0) != r.written {
+				t.Errorf("found %t, %d objects, %v", found, len(out.objects), outcome.Err())
+			}
+		})
+	}
 }
 
 // A name of a profile's rule never takes the place of an object of a baseline.
@@ -240,13 +396,17 @@ func TestNoRuleTakesABaselinesPlace(t *testing.T) {
 func floor(name, rule string) facts.Baseline {
 	return facts.Baseline{Name: name, UID: "floor", Spec: &v1alpha1.MeshSecurityBaselineSpec{AuthorizationRules: []v1alpha1.AuthorizationRule{
 		{Name: v1alpha1.RuleName(rule), Action: v1alpha1.RuleDeny, From: []v1alpha1.Caller{{Namespace: "shop"}}},
-	}}}
+	}, EgressGateway: &v1alpha1.EgressGateway{Namespace: "egress", ServiceAccount: "gateway", Selector: v1alpha1.Labels{"istio": "egressgateway"}, Port: 443}}}
 }
 
 // compiled is what would be written for a profile, were nothing wrong with it.
 func compiled(p *v1alpha1.MeshSecurityProfile, b facts.Baseline) []mesh.Object {
 	f := facts.Facts{
-		Namespace: facts.Namespace{Name: "pay"},
+		Namespace: facts.Namespace{Name: p.Namespace},
+		EgressGateway: &facts.EgressGateway{
+			Baseline: b.Name, UID: b.UID, Namespace: "egress", ServiceAccount: "gateway", Selector: map[string]string{"istio": "egressgateway"},
+			Port: 443, Exists: true, Service: "gateway", Target: intstr.FromInt32(8443), Ready: true,
+		},
 		Mesh: facts.Mesh{
 			Provider: v1alpha1.ProviderIstio, DataPlane: v1alpha1.DataPlaneSidecar, RootNamespace: "istio-system",
 			TrustDomain: "cluster.local", ClusterDomain: "cluster.local", Version: "1.31.1", ConfigRead: true, Observed: true,

@@ -37,6 +37,8 @@ func egress(p posture.Posture, f facts.Facts) ([]mesh.Object, []outcome, v1alpha
 	for i := range outcomes {
 		byRule[outcomes[i].name] = &outcomes[i]
 	}
+	shared, own := throughGateway(p, f, reg.tunnels(p.Namespace))
+	objects = append(objects, shared...)
 	for i, g := range groups {
 		names := hosts
 		for _, r := range g.Rules {
@@ -58,6 +60,14 @@ func egress(p posture.Posture, f facts.Facts) ([]mesh.Object, []outcome, v1alpha
 			out.writes = append(out.writes, written(se))
 		}
 		out.enforcers = enforced(v1alpha1.EnforcerSidecar)
+		if e.Through(r) {
+			for _, o := range slices.Concat(shared, own[r.Name]) {
+				out.writes = append(out.writes, written(o))
+			}
+			objects = append(objects, own[r.Name]...)
+			out.enforcers = append(out.enforcers, v1alpha1.EnforcerEgressGateway)
+			assessGateway(p, f, &out.Assessment)
+		}
 		assessDestinations(r, p, f, &out.Assessment)
 		evidence(&out.Assessment, f, r.Selector, v1alpha1.AreaEgress)
 	}
@@ -91,18 +101,21 @@ func admit(e *posture.Egress, f facts.Facts) (outcomes []outcome, kept *mesh.Gro
 	kept, reg = &mesh.Grouping{}, &registry{hosts: map[string]*destination{}}
 	for _, r := range e.Rules {
 		out := outcome{name: r.Name, area: v1alpha1.AreaEgress, dryRun: "its destinations are registered and nothing is restricted"}
-		unsupported := cannot(r, e, f)
+		through := e.Through(r)
+		unsupported := cannot(r, through, f)
 		overlapping := kept.Overlaps(r)
-		clash := reg.conflict(r)
+		clash := reg.conflict(r, through)
 		switch {
 		case unsupported != "":
 			out.Say(v1alpha1.VerdictUnsupported, "%s; nothing is written for this rule", unsupported)
+		case through && e.Gateway == nil:
+			out.Say(v1alpha1.VerdictNeedsPrerequisite, "it goes through an egress gateway, and there is none that can be used: see ResolvedRefs; nothing is written for this rule, and its destinations are not let out")
 		case overlapping != "":
 			out.Say(v1alpha1.VerdictConflict, "its workloads may overlap with those of rule %s, and the mesh applies one Sidecar to a workload; nothing is written for it: give both the same workloadSelector, or selectors with different values of one label", overlapping)
 		case clash != "":
-			out.Say(v1alpha1.VerdictConflict, "%s; nothing is written for this rule: a port of a host speaks one protocol, use the same in both", clash)
+			out.Say(v1alpha1.VerdictConflict, "%s; nothing is written for this rule", clash)
 		default:
-			reg.add(r)
+			reg.add(r, through)
 			kept.Add(r)
 		}
 		if slices.ContainsFunc(r.To, func(t v1alpha1.EgressTarget) bool { return len(t.Hosts) > 0 && namelessPorts(t) }) {
@@ -120,11 +133,13 @@ func namelessPorts(t v1alpha1.EgressTarget) bool {
 }
 
 // cannot says what of a rule the mesh has no means for; empty where it has.
-func cannot(r posture.EgressRule, e *posture.Egress, f facts.Facts) string {
-	gateway := r.Via == v1alpha1.ViaGateway || (r.Via == "" && e.Assurance == v1alpha1.AssuranceGateway)
+func cannot(r posture.EgressRule, through bool, f facts.Facts) string {
 	for _, t := range r.To {
-		if gateway && (len(t.Hosts) > 0 || len(t.CIDRs) > 0) {
-			return "it goes through an egress gateway, which this version does not route through; use assurance Network, or via: Direct where no baseline mandates a gateway"
+		switch {
+		case through && len(t.CIDRs) > 0:
+			return "its cidrs are to leave through an egress gateway, which knows destinations by their names; list hosts, or use via: Direct where assurance Gateway is not mandated"
+		case through && slices.ContainsFunc(t.Hosts, func(h v1alpha1.ExternalHost) bool { return wildcard(string(h)) }):
+			return "its hosts are to leave through an egress gateway, which has a route for each host and can't have one for a wildcard; list exact hosts"
 		}
 		for _, h := range t.Hosts {
 			host := string(h)

@@ -25,8 +25,9 @@ const AnnotationDryRun = "istio.io/dry-run"
 //	PeerAuthentication     the namespace's, PERMISSIVE; none where the mesh is STRICT
 //	AuthorizationPolicy    annotated, so that it is only evaluated
 //	RequestAuthentication  none: it refuses invalid tokens
-//	ServiceEntry           those that capture nothing but their own destination
+//	ServiceEntry           those that capture nothing but their own destination, but for an egress gateway's
 //	Sidecar, NetworkPolicy none
+//	Gateway, VirtualService, DestinationRule, and the policy at an egress gateway: none
 //	Telemetry              as it is
 func dryRun(objects []mesh.Object, f facts.Facts) []mesh.Object {
 	var out []mesh.Object
@@ -40,13 +41,17 @@ func dryRun(objects []mesh.Object, f facts.Facts) []mesh.Object {
 			o.Spec.Mtls.Mode = securityapi.PeerAuthentication_MutualTLS_PERMISSIVE
 			out = append(out, o)
 		case *securityv1.AuthorizationPolicy:
+			if _, is := mesh.GatewayTenant(o); is {
+				// One at an egress gateway shuts it for all that have none.
+				continue
+			}
 			if o.Annotations == nil {
 				o.Annotations = map[string]string{}
 			}
 			o.Annotations[AnnotationDryRun] = "true"
 			out = append(out, o)
 		case *networkingv1.ServiceEntry:
-			if !capturesPort(o) {
+			if !capturesPort(o) && slices.Equal(o.Spec.GetExportTo(), []string{"."}) {
 				out = append(out, o)
 			}
 		case *telemetryv1.Telemetry:
@@ -76,9 +81,14 @@ func areaOf(o mesh.Object) v1alpha1.Area {
 	switch o := o.(type) {
 	case *securityv1.PeerAuthentication:
 		return v1alpha1.AreaMutualTLS
-	case *securityv1.AuthorizationPolicy, *securityv1.RequestAuthentication:
+	case *securityv1.AuthorizationPolicy:
+		if _, is := mesh.GatewayTenant(o); is {
+			return v1alpha1.AreaEgress
+		}
 		return v1alpha1.AreaAuthorization
-	case *networkingv1.Sidecar, *networkingv1.ServiceEntry:
+	case *securityv1.RequestAuthentication:
+		return v1alpha1.AreaAuthorization
+	case *networkingv1.Sidecar, *networkingv1.ServiceEntry, *networkingv1.Gateway, *networkingv1.VirtualService, *networkingv1.DestinationRule:
 		return v1alpha1.AreaEgress
 	case *netv1.NetworkPolicy:
 		if slices.Contains(o.Spec.PolicyTypes, netv1.PolicyTypeIngress) {

@@ -31,6 +31,8 @@ type destination struct {
 	host  string
 	owner string
 	ports map[int32]v1alpha1.EgressProtocol
+	// through is true where it is reached through the egress gateway.
+	through bool
 }
 
 // addressRange is a cidrs entry of a rule.
@@ -40,9 +42,9 @@ type addressRange struct {
 	ports map[int32]v1alpha1.EgressProtocol
 }
 
-// conflict says which port of a rule another rule gives another protocol;
-// empty where none does.
-func (r *registry) conflict(rule posture.EgressRule) string {
+// conflict says which port of a rule another rule gives another protocol, or
+// which host another way; empty where none does.
+func (r *registry) conflict(rule posture.EgressRule, through bool) string {
 	mine := map[string]map[int32]v1alpha1.EgressProtocol{}
 	for _, t := range rule.To {
 		for _, h := range t.Hosts {
@@ -52,7 +54,7 @@ func (r *registry) conflict(rule posture.EgressRule) string {
 			}
 			for _, p := range t.Ports {
 				if have, ok := mine[host][p.Port]; ok && !sameProtocol(have, p.Protocol) {
-					return fmt.Sprintf("it gives port %d of %s both protocol %s and %s", p.Port, host, have, p.Protocol)
+					return fmt.Sprintf("it gives port %d of %s both protocol %s and %s, and a port of a host speaks one protocol; use the same", p.Port, host, have, p.Protocol)
 				}
 				mine[host][p.Port] = p.Protocol
 				d, ok := r.hosts[host]
@@ -60,7 +62,10 @@ func (r *registry) conflict(rule posture.EgressRule) string {
 					continue
 				}
 				if have, ok := d.ports[p.Port]; ok && !sameProtocol(have, p.Protocol) {
-					return fmt.Sprintf("rule %s gives port %d of %s protocol %s", d.owner, p.Port, host, have)
+					return fmt.Sprintf("rule %s gives port %d of %s protocol %s, and a port of a host speaks one protocol; use the same in both", d.owner, p.Port, host, have)
+				}
+				if d.through != through {
+					return fmt.Sprintf("rule %s reaches %s another way, and the mesh leads all of a namespace to a host one way, by the egress gateway or directly; use the same via in both", d.owner, host)
 				}
 			}
 		}
@@ -75,12 +80,12 @@ func sameProtocol(a, b v1alpha1.EgressProtocol) bool {
 }
 
 // add registers what a rule opens.
-func (r *registry) add(rule posture.EgressRule) {
+func (r *registry) add(rule posture.EgressRule, through bool) {
 	for _, t := range rule.To {
 		for _, h := range t.Hosts {
 			d, ok := r.hosts[string(h)]
 			if !ok {
-				d = &destination{host: string(h), owner: rule.Name, ports: map[int32]v1alpha1.EgressProtocol{}}
+				d = &destination{host: string(h), owner: rule.Name, through: through, ports: map[int32]v1alpha1.EgressProtocol{}}
 				r.hosts[d.host] = d
 				r.order = append(r.order, d.host)
 			}

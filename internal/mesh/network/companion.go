@@ -18,29 +18,34 @@ import (
 type Companion struct {
 	Objects []mesh.Object
 	// Assurance achieved: Network where NetworkPolicy is known to be enforced
-	// on every pod and no rule opens all of the outside.
+	// on every pod and no rule opens all of the outside; Gateway where besides no
+	// rule opens anything of it but by the egress gateway, which is there.
 	Assurance v1alpha1.EgressAssurance
 
 	facts  facts.Facts
+	egress *posture.Egress
 	own    string
 	holder map[string]string
 }
 
 // Compile writes the NetworkPolicies for the groups of egress rules that the
-// mesh's own resources are written for, the namespace's own first, and the one for callers where calls are denied by
-// default.
+// mesh's own resources are written for, the namespace's own first, and the one
+// for callers where calls are denied by default.
 func Compile(p posture.Posture, f facts.Facts, groups []mesh.Group) Companion {
-	c := Companion{Assurance: v1alpha1.AssuranceNetwork, facts: f, own: p.Namespace, holder: map[string]string{}}
-	outside := func(g mesh.Group) bool { return slices.ContainsFunc(g.Rules, opensTheOutside) }
+	c := Companion{Assurance: v1alpha1.AssuranceNetwork, facts: f, egress: p.Egress, own: p.Namespace, holder: map[string]string{}}
+	if g := p.Egress.Gateway; p.Egress.Assurance == v1alpha1.AssuranceGateway && g != nil && g.Ready {
+		c.Assurance = v1alpha1.AssuranceGateway
+	}
+	outside := func(g mesh.Group) bool { return slices.ContainsFunc(g.Rules, c.opensTheOutside) }
 	if f.Network.PolicyEnforced != facts.Yes || slices.ContainsFunc(groups, outside) || slices.ContainsFunc(f.Pods, onHostNetwork) {
 		c.Assurance = v1alpha1.AssuranceProxy
 	}
-	shared := append(necessities(p, f), allowances(groups[0].Rules, p.Namespace, f)...)
+	shared := append(necessities(p, f), allowances(groups[0].Rules, p, f)...)
 	for i, g := range groups {
 		rule, allowed := "", slices.Clone(shared)
 		if i > 0 {
 			rule = g.Rules[0].Name
-			for _, a := range allowances(g.Rules, p.Namespace, f) {
+			for _, a := range allowances(g.Rules, p, f) {
 				allowed = with(allowed, a)
 			}
 		}
@@ -69,9 +74,10 @@ func policy(p posture.Posture, name, rule string) *netv1.NetworkPolicy {
 }
 
 // opensTheOutside says whether a rule names hosts, which a NetworkPolicy can
-// only let through by opening a port to every outside address.
-func opensTheOutside(r posture.EgressRule) bool {
-	return slices.ContainsFunc(r.To, func(t v1alpha1.EgressTarget) bool { return len(t.Hosts) > 0 })
+// only let through by opening a port to every outside address, unless an egress
+// gateway is between.
+func (c Companion) opensTheOutside(r posture.EgressRule) bool {
+	return !c.egress.Through(r) && slices.ContainsFunc(r.To, func(t v1alpha1.EgressTarget) bool { return len(t.Hosts) > 0 })
 }
 
 // onHostNetwork says whether a pod uses the node's network, where no
@@ -96,7 +102,7 @@ func (c Companion) Assess(r posture.EgressRule, a *mesh.Assessment) {
 	}
 	for _, t := range r.To {
 		switch {
-		case len(t.Hosts) > 0:
+		case len(t.Hosts) > 0 && !c.egress.Through(r):
 			c.assessHosts(r, t, a)
 		case t.Service != nil && string(t.Service.Namespace) != c.own:
 			c.assessService(*t.Service, a)

@@ -60,11 +60,14 @@ func providers(own string, f facts.Facts) []netv1.NetworkPolicyEgressRule {
 }
 
 // allowances are what rules let through, one entry for every destination.
-func allowances(rules []posture.EgressRule, own string, f facts.Facts) []netv1.NetworkPolicyEgressRule {
+func allowances(rules []posture.EgressRule, p posture.Posture, f facts.Facts) []netv1.NetworkPolicyEgressRule {
+	own := p.Namespace
 	var out []netv1.NetworkPolicyEgressRule
 	for _, r := range rules {
 		for _, t := range r.To {
 			switch {
+			case len(t.Hosts) > 0 && p.Egress.Through(r):
+				out = with(out, toGateway(p.Egress.Gateway))
 			case len(t.Hosts) > 0:
 				out = with(out, netv1.NetworkPolicyEgressRule{To: outside(f), Ports: tcp(t.Ports)})
 			case len(t.CIDRs) > 0:
@@ -83,6 +86,15 @@ func allowances(rules []posture.EgressRule, own string, f facts.Facts) []netv1.N
 		}
 	}
 	return out
+}
+
+// toGateway opens the egress gateway's pods, on the port of their tunnels alone.
+func toGateway(g *posture.Gateway) netv1.NetworkPolicyEgressRule {
+	protocol, target := corev1.ProtocolTCP, g.Target
+	return netv1.NetworkPolicyEgressRule{
+		To:    []netv1.NetworkPolicyPeer{peer(namespaceLabels(g.Namespace), g.Selector)},
+		Ports: []netv1.NetworkPolicyPort{{Protocol: &protocol, Port: &target}},
+	}
 }
 
 // with adds what is not there yet.

@@ -48,7 +48,7 @@ func withdraw(o facts.Observed) Decision {
 			// takes its own finalizer off before ours goes.
 			return !c.Prunable() || !slices.ContainsFunc(c.Live.GetOwnerReferences(), theirs)
 		})
-		d.Steps = plan.Make(d.Changes)
+		d.plan(o, d.Changes)
 	}
 	d.LetGo = len(d.Steps) == 0 && len(d.Changes) == 0
 	return d

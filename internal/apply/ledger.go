@@ -131,16 +131,23 @@ func (l *Ledger) Stale(namespace string, live []mesh.Object, now time.Time) bool
 		}
 	}
 	for key, w := range ns {
-		if now.Sub(w.At) >= Patience || !behind(w, seen[key]) {
+		if now.Sub(w.At) >= Patience || (w.Verb != plan.Delete && !behind(w, seen[key])) {
 			l.forget(namespace, key)
 		}
 	}
-	if len(l.entries[namespace]) == 0 {
-		delete(l.awaited, namespace)
-		return false
+	// What was deleted may be absent because it was created only a moment
+	// before: its creation shows before later writes do.
+	for key, w := range l.entries[namespace] {
+		if behind(w, seen[key]) {
+			l.awaited[namespace] = true
+			return true
+		}
 	}
-	l.awaited[namespace] = true
-	return true
+	for key := range l.entries[namespace] {
+		l.forget(namespace, key)
+	}
+	delete(l.awaited, namespace)
+	return false
 }
 
 // Awaited says whether the cache was behind when Stale was last asked about a

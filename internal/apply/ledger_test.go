@@ -100,6 +100,31 @@ func TestLedgerForgetsOneByOne(t *testing.T) {
 	}
 }
 
+// What was created and deleted at once is absent from a cache that has seen
+// neither, and there in one that has seen the first alone.
+func TestLedgerOfWhatIsThereOnlyMeanwhile(t *testing.T) {
+	l := NewLedger()
+	cover, rule := version(allow("cover", "x"), "a", "10"), version(allow("rule", "x"), "b", "11")
+	l.Record(ns, wrote(plan.Create, cover), wrote(plan.Create, rule), wrote(plan.Delete, cover))
+	for _, r := range []struct {
+		seen  string
+		live  []mesh.Object
+		stale bool
+	}{
+		{"nothing", nil, true},
+		{"its creation", []mesh.Object{cover}, true},
+		{"the rule as well", []mesh.Object{cover, rule}, true},
+		{"its deletion", []mesh.Object{rule}, false},
+	} {
+		if got := l.Stale(ns, r.live, noon); got != r.stale {
+			t.Errorf("%s seen: stale %t", r.seen, got)
+		}
+	}
+	if l.count != 0 {
+		t.Error("not forgotten")
+	}
+}
+
 func TestLedgerIsBounded(t *testing.T) {
 	l := NewLedger()
 	for i := range 20_000 {

@@ -48,7 +48,7 @@ func (w *Writer) Apply(ctx context.Context, namespace string, steps []plan.Step,
 		}
 		if r.Err == nil {
 			var done Written
-			done, r.Err = w.send(ctx, s)
+			done, r.Err = w.send(ctx, follow(s, out.Written))
 			switch r.Kind = classify(s.Verb, r.Err); r.Kind {
 			case Done:
 				if r.Err == nil {
@@ -72,6 +72,22 @@ func (w *Writer) Apply(ctx context.Context, namespace string, steps []plan.Step,
 		out.Results = append(out.Results, r)
 	}
 	return out
+}
+
+// follow makes a step about what an earlier one left of the same object.
+func follow(s plan.Step, before []Written) plan.Step {
+	for _, w := range before {
+		if key := keyOf(s.Object); w.Key == key {
+			o, ok := s.Object.DeepCopyObject().(mesh.Object)
+			if !ok {
+				continue
+			}
+			o.SetUID(w.UID)
+			o.SetResourceVersion(w.ResourceVersion)
+			s.Object = o
+		}
+	}
+	return s
 }
 
 func held(s plan.Step, failed []plan.Step) error {
@@ -117,9 +133,9 @@ func (w *Writer) send(ctx context.Context, s plan.Step) (Written, error) {
 func refuse(namespace string, steps []plan.Step, gateways []Gateway) (Outcome, bool) {
 	var out Outcome
 	refused := false
-	for _, s := range steps {
+	for i, s := range steps {
 		r := Result{Step: s, Kind: Held, Err: errors.New("not sent: another step of the plan must not be")}
-		if err := allowed(namespace, s, gateways); err != nil {
+		if err := allowed(namespace, s, follows(s, steps[:i]), gateways); err != nil {
 			r.Kind, r.Err, refused = Refused, err, true
 		}
 		out.Results = append(out.Results, r)
@@ -127,7 +143,12 @@ func refuse(namespace string, steps []plan.Step, gateways []Gateway) (Outcome, b
 	return out, refused
 }
 
-func allowed(namespace string, s plan.Step, gateways []Gateway) error {
+// follows says whether an earlier step is of the same object.
+func follows(s plan.Step, before []plan.Step) bool {
+	return s.Object != nil && slices.ContainsFunc(before, func(b plan.Step) bool { return b.Object != nil && keyOf(b.Object) == keyOf(s.Object) })
+}
+
+func allowed(namespace string, s plan.Step, follows bool, gateways []Gateway) error {
 	o := s.Object
 	if o == nil {
 		return errors.New("no object")
@@ -140,7 +161,7 @@ func allowed(namespace string, s plan.Step, gateways []Gateway) error {
 		return fmt.Errorf("it is in namespace %q, and its owner in %q", o.GetNamespace(), namespace)
 	case !strings.HasPrefix(o.GetName(), mesh.NamePrefix):
 		return fmt.Errorf("its name %q does not begin with %s", o.GetName(), mesh.NamePrefix)
-	case s.Verb != plan.Create && (o.GetUID() == "" || o.GetResourceVersion() == ""):
+	case s.Verb != plan.Create && !follows && (o.GetUID() == "" || o.GetResourceVersion() == ""):
 		return errors.New("it does not say which object was seen")
 	case s.Verb == plan.Create && o.GetResourceVersion() != "":
 		return errors.New("it is to be created and has a resource version")

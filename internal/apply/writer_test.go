@@ -30,6 +30,7 @@ import (
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
+	"github.com/meshsecurity/mesh-security-operator/internal/effective"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/internal/plan"
 	"github.com/meshsecurity/mesh-security-operator/internal/posture"
@@ -181,7 +182,7 @@ func (c *cluster) live(t *testing.T) []mesh.Object {
 
 func (c *cluster) plan(t *testing.T, want ...mesh.Object) []plan.Step {
 	t.Helper()
-	return plan.Make(drift.Compare(want, c.live(t), drift.Options{}))
+	return plan.Make(drift.Compare(want, c.live(t), drift.Options{}), effective.World{Namespace: ns, Objects: c.live(t)})
 }
 
 func kinds(o Outcome) []string {
@@ -197,10 +198,10 @@ func TestOneRequestForEachObject(t *testing.T) {
 	want := []mesh.Object{mtls(permissive), allow("a", "x"), allow("b", "x"), defaultDeny(), network()}
 	w := NewWriter(c)
 	out := w.Apply(t.Context(), ns, c.plan(t, want...))
-	if !out.Done() || out.Err() != nil || out.Stale || len(out.Written) != len(want) {
+	if !out.Done() || out.Err() != nil || out.Stale || len(out.Written) != len(want)+2 {
 		t.Fatalf("%v %v", kinds(out), out.Err())
 	}
-	if diff := cmp.Diff([]string{"create a", "create b", "create default-deny", "create net", "create mtls"}, c.requests); diff != "" {
+	if diff := cmp.Diff([]string{"create mtls", "create net", "create transition.allow", "create a", "create b", "create default-deny", "delete transition.allow"}, c.requests); diff != "" {
 		t.Error(diff)
 	}
 
@@ -321,18 +322,18 @@ func TestFailures(t *testing.T) {
 		want  []string
 		retry bool
 	}{
-		{"a rule is rejected: no lock-out, the network goes on", "create a", apierrors.NewInvalid(schema.GroupKind{Kind: "x"}, "a", nil), []string{"mtls Done", "a Rejected", "default-deny Held", "net Done"}, false},
-		{"mutual TLS is rejected: the rest goes on", "create mtls", apierrors.NewForbidden(gr, "a", errors.New("by policy")), []string{"mtls Rejected", "a Done", "default-deny Done", "net Done"}, false},
-		{"too large", "create net", status(http.StatusRequestEntityTooLarge, ""), []string{"mtls Done", "a Done", "default-deny Done", "net Rejected"}, false},
-		{"webhook that says 418", "create net", status(http.StatusTeapot, ""), []string{"mtls Done", "a Done", "default-deny Done", "net Rejected"}, false},
-		{"webhook down: others go on", "create mtls", apierrors.NewInternalError(errors.New("failed calling webhook")), []string{"mtls Failed", "a Done", "default-deny Done", "net Done"}, true},
-		{"asked to wait", "create mtls", apierrors.NewTooManyRequests("later", 1), []string{"mtls Failed", "a Held", "default-deny Held", "net Held"}, true},
-		{"logged out", "create mtls", apierrors.NewUnauthorized("who"), []string{"mtls Failed", "a Held", "default-deny Held", "net Held"}, true},
-		{"timed out", "create a", apierrors.NewTimeoutError("slow", 1), []string{"mtls Done", "a Failed", "default-deny Held", "net Held"}, true},
-		{"no answer", "create a", &net.OpError{Op: "read", Err: errors.New("connection reset")}, []string{"mtls Done", "a Failed", "default-deny Held", "net Held"}, true},
-		{"stopped", "create a", context.Canceled, []string{"mtls Done", "a Failed", "default-deny Held", "net Held"}, true},
-		{"kind not served", "create a", apierrors.NewNotFound(gr, ""), []string{"mtls Done", "a Failed", "default-deny Held", "net Done"}, true},
-		{"namespace going", "create a", status(http.StatusForbidden, metav1.StatusReasonForbidden, metav1.StatusCause{Type: corev1.NamespaceTerminatingCause}), []string{"mtls Done", "a Terminating", "default-deny Held", "net Held"}, false},
+		{"a rule is rejected: no lock-out", "create a", apierrors.NewInvalid(schema.GroupKind{Kind: "x"}, "a", nil), []string{"mtls Done", "net Done", "a Rejected", "default-deny Held"}, false},
+		{"mutual TLS is rejected: the rest goes on", "create mtls", apierrors.NewForbidden(gr, "a", errors.New("by policy")), []string{"mtls Rejected", "net Done", "a Done", "default-deny Done"}, false},
+		{"too large", "create net", status(http.StatusRequestEntityTooLarge, ""), []string{"mtls Done", "net Rejected", "a Done", "default-deny Done"}, false},
+		{"webhook that says 418", "create net", status(http.StatusTeapot, ""), []string{"mtls Done", "net Rejected", "a Done", "default-deny Done"}, false},
+		{"webhook down: others go on", "create mtls", apierrors.NewInternalError(errors.New("failed calling webhook")), []string{"mtls Failed", "net Done", "a Done", "default-deny Done"}, true},
+		{"asked to wait", "create mtls", apierrors.NewTooManyRequests("later", 1), []string{"mtls Failed", "net Held", "a Held", "default-deny Held"}, true},
+		{"logged out", "create mtls", apierrors.NewUnauthorized("who"), []string{"mtls Failed", "net Held", "a Held", "default-deny Held"}, true},
+		{"timed out", "create a", apierrors.NewTimeoutError("slow", 1), []string{"mtls Done", "net Done", "a Failed", "default-deny Held"}, true},
+		{"no answer", "create a", &net.OpError{Op: "read", Err: errors.New("connection reset")}, []string{"mtls Done", "net Done", "a Failed", "default-deny Held"}, true},
+		{"stopped", "create a", context.Canceled, []string{"mtls Done", "net Done", "a Failed", "default-deny Held"}, true},
+		{"kind not served", "create a", apierrors.NewNotFound(gr, ""), []string{"mtls Done", "net Done", "a Failed", "default-deny Held"}, true},
+		{"namespace going", "create a", status(http.StatusForbidden, metav1.StatusReasonForbidden, metav1.StatusCause{Type: corev1.NamespaceTerminatingCause}), []string{"mtls Done", "net Done", "a Terminating", "default-deny Held"}, false},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			c := newCluster(t)

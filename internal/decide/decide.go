@@ -194,7 +194,25 @@ func (d *Decision) compare(o facts.Observed, intentUnchanged bool) {
 	// An object that bears our label under a name that we never give is not ours to judge.
 	d.Changes = slices.DeleteFunc(d.Changes, func(c drift.Change) bool { return c.Type == drift.Unexpected && !c.Prunable() })
 	if !d.Paused {
-		d.Steps = plan.Make(slices.DeleteFunc(slices.Clone(d.Changes), d.Left))
+		d.plan(o, slices.DeleteFunc(slices.Clone(d.Changes), d.Left))
+	}
+}
+
+// plan orders what undoes changes. What is there only meanwhile is a change as
+// well: it is in force until the plan is carried out.
+func (d *Decision) plan(o facts.Observed, changes []drift.Change) {
+	w := world(o)
+	w.Objects = slices.Concat(o.Live, o.Others)
+	d.Steps = plan.Make(changes, w)
+	known := map[drift.Key]bool{}
+	for _, c := range d.Changes {
+		known[c.Key] = true
+	}
+	for _, s := range d.Steps {
+		if !known[s.Change.Key] {
+			known[s.Change.Key] = true
+			d.Changes = append(d.Changes, s.Change)
+		}
 	}
 }
 

@@ -69,7 +69,7 @@ func (d *Decision) remove(o facts.Observed, theirs func(metav1.OwnerReference) b
 		// takes its own finalizer off before ours goes.
 		return !c.Prunable() || !slices.ContainsFunc(c.Live.GetOwnerReferences(), from)
 	})
-	d.Steps = plan.Make(d.Changes)
+	d.plan(o, d.Changes)
 }
 
 // atGateway says whether an object is a policy at an egress gateway.

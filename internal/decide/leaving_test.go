@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/drift"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 )
@@ -106,7 +107,7 @@ func TestLeaving(t *testing.T) {
 		"removed in order":                      {[]*v1alpha1.MeshSecurityProfile{profile("main", deleted)}, nil, removal, false},
 		"removed in order, though paused":       {[]*v1alpha1.MeshSecurityProfile{profile("main", deleted, paused)}, nil, removal, false},
 		"nothing is there any more":             {[]*v1alpha1.MeshSecurityProfile{profile("main", deleted)}, gone, nil, true},
-		"what is somebody else's stays":         {[]*v1alpha1.MeshSecurityProfile{profile("main", deleted)}, foreign, removal, false},
+		"what is somebody else's stays":         {[]*v1alpha1.MeshSecurityProfile{profile("main", deleted)}, foreign, []string{"delete callers", "delete default-deny", "delete mtls"}, false},
 		"the namespace goes":                    {[]*v1alpha1.MeshSecurityProfile{profile("main", deleted)}, terminating, nil, true},
 		"retained":                              {[]*v1alpha1.MeshSecurityProfile{profile("main", deleted, retain)}, nil, release, false},
 		"orphaned":                              {[]*v1alpha1.MeshSecurityProfile{profile("main", deleted, orphan)}, nil, release, false},
@@ -138,6 +139,33 @@ func TestLeaving(t *testing.T) {
 				t.Errorf("let go: %v", d.LetGo)
 			}
 		})
+	}
+}
+
+// What is there only meanwhile has to be gone before anything is as declared: it
+// counts with what is to be changed, on the way in and out.
+func TestWhatIsThereOnlyMeanwhileIsAChange(t *testing.T) {
+	p := profile("main", func(p *v1alpha1.MeshSecurityProfile) {
+		rules := &p.Spec.Authorization.Rules
+		*rules = append(*rules, v1alpha1.AuthorizationRule{Name: "authenticated", From: []v1alpha1.Caller{{Entity: v1alpha1.EntityAnyAuthenticated}}})
+	})
+	in := Make(observed(nil, p), now)
+	live := written(p)
+	deleted(p)
+	out := Make(observed(live, p), now)
+	for name, d := range map[string]Decision{"in": in, "out": out} {
+		brought := 0
+		for _, s := range d.Steps {
+			if mesh.IsTemporary(s.Change.Key.Name) {
+				brought++
+			}
+			if !slices.ContainsFunc(d.Changes, func(c drift.Change) bool { return c.Key == s.Change.Key }) {
+				t.Errorf("%s: %s %s is no change", name, s.Verb, s.Resource())
+			}
+		}
+		if brought != 2 {
+			t.Errorf("%s: %d steps for what is there only meanwhile: it comes and goes", name, brought)
+		}
 	}
 }
 

@@ -41,6 +41,9 @@ type Options struct {
 //	Missing, Unexpected  drift              out of sync
 //	Modified             drift              out of sync; drift as well where another field manager owns what differs
 //	Conflict             neither: it is not ours
+//
+// What is there only while a plan is carried out is always out of sync, and
+// drift where somebody else wrote it.
 func Compare(desired, live []mesh.Object, opts Options) []Change {
 	changes := Find(desired, live, opts)
 	Weigh(changes, desired, live, opts)
@@ -189,6 +192,11 @@ func unexpected(key Key, have mesh.Object, opts Options) Change {
 	c.Actor, c.At = readManagers(have).latest()
 	c.Waiting = have.GetDeletionTimestamp() != nil
 	c.Drift, c.OutOfSync = opts.IntentUnchanged && !c.Waiting, !opts.IntentUnchanged || c.Waiting
+	if mesh.IsTemporary(key.Name) {
+		// The rest of a plan that was not finished, which must go also where drift
+		// is left; or somebody's who makes use of the name.
+		c.OutOfSync, c.Drift = true, c.Drift && c.Actor != ActorUnknown
+	}
 	return c
 }
 

@@ -566,3 +566,27 @@ func TestOverlay(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// What a plan that was not finished left must go under every policy, and is no
+// drift; under the same name, what somebody else wrote is.
+func TestWhatIsThereOnlyMeanwhile(t *testing.T) {
+	ours := desired(t, "msp-allow")
+	ours.SetName(mesh.Temporary("allow"))
+	ours = written(t, ours)
+	theirs := ours.DeepCopyObject().(mesh.Object)
+	by(theirs, "kubectl-create", 60, `{"f:spec":{"f:rules":{}}}`)
+	for name, r := range map[string]struct {
+		live             mesh.Object
+		unchanged, drift bool
+	}{
+		"ours":                           {ours, true, false},
+		"ours, after a change":           {ours, false, false},
+		"somebody's":                     {theirs, true, true},
+		"somebody's, and intent changed": {theirs, false, false},
+	} {
+		got := Compare(nil, []mesh.Object{r.live}, Options{IntentUnchanged: r.unchanged})
+		if len(got) != 1 || got[0].Drift != r.drift || !got[0].OutOfSync || !got[0].Prunable() {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}

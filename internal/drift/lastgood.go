@@ -16,7 +16,7 @@ import (
 func LastGood(live []mesh.Object, digests []string, opts Options) []mesh.Object {
 	var out []mesh.Object
 	for _, o := range live {
-		if _, ok := KeyOf(o); ok && ours(o, opts) {
+		if key, ok := KeyOf(o); ok && ours(o, opts) && !mesh.IsTemporary(key.Name) {
 			out = append(out, asWritten(o))
 		}
 	}

@@ -36,6 +36,11 @@ func TestLastGood(t *testing.T) {
 	if Digest(got) != digest {
 		t.Error("another fingerprint")
 	}
+	meanwhile := live[1].DeepCopyObject().(mesh.Object)
+	meanwhile.SetName(mesh.Temporary("allow"))
+	if got := LastGood(append([]mesh.Object{meanwhile}, live...), []string{digest}, Options{}); len(got) != len(want) {
+		t.Errorf("%d objects: what is there only meanwhile was never declared", len(got))
+	}
 	if live[0].GetResourceVersion() != "9" {
 		t.Error("the cache's object was changed")
 	}

@@ -3,6 +3,7 @@ package mesh
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -66,6 +67,16 @@ func RuleName(r posture.Rule) string {
 	}
 	return Part(Name("baseline"), r.Name+"."+r.Baseline)
 }
+
+// temporary begins the names of objects that are there only while a plan is
+// carried out; like those of Part, no declared name can produce them.
+const temporary = NamePrefix + "transition."
+
+// Temporary is the name of an object that is there only while a plan is carried out.
+func Temporary(suffix string) string { return fit(temporary + suffix) }
+
+// IsTemporary says whether a name is one of these.
+func IsTemporary(name string) bool { return strings.HasPrefix(name, temporary) }
 
 // Hash is a short, stable fingerprint, for names.
 func Hash(s string) string {

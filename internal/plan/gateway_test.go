@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
+	"github.com/meshsecurity/mesh-security-operator/internal/effective"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 )
 
@@ -28,7 +29,8 @@ func atTheGateway(objects []mesh.Object) []mesh.Object {
 
 func stepsOut(t *testing.T, from, to state) []Step {
 	t.Helper()
-	return Make(drift.Compare(atTheGateway(to.objects(t, false)), atTheGateway(from.objects(t, true)), drift.Options{}))
+	live := atTheGateway(from.objects(t, true))
+	return Make(drift.Compare(atTheGateway(to.objects(t, false)), live, drift.Options{}), effective.World{Namespace: "ns", Objects: live})
 }
 
 // What lets through the gateway comes before anything leads there, and goes last.
@@ -40,8 +42,8 @@ func TestOrderThroughAGateway(t *testing.T) {
 		want     []string
 	}{
 		{"up", nil, outwards, []string{
-			"create egress.gateway.ns.out", "create host", "create clients", "create tunnels", "create route", "create batch",
-			"create default-deny", "create egress", "create net",
+			"create egress.gateway.ns.out", "create host", "create clients", "create tunnels", "create route", "create net", "create batch",
+			"create default-deny", "create egress",
 		}},
 		{"down", outwards, nil, []string{
 			"delete net", "delete egress", "delete default-deny", "delete batch", "delete route", "delete tunnels", "delete clients", "delete host",
@@ -64,8 +66,8 @@ func TestHoldsThroughAGateway(t *testing.T) {
 		fails    string
 		held     []string
 	}{
-		{"no policy: nothing leads to the gateway, and nothing is shut", nil, outwards, "egress.gateway.ns.out", []string{"route", "egress"}},
-		{"no server: nothing leads to it", nil, outwards, "tunnels", []string{"route", "egress"}},
+		{"no policy: nothing leads to the gateway, and nothing is shut", nil, outwards, "egress.gateway.ns.out", []string{"route", "net", "egress"}},
+		{"no server: nothing leads to it", nil, outwards, "tunnels", []string{"route", "net", "egress"}},
 		{"a route that stays: so does what it leads to", outwards, nil, "route", []string{"tunnels", "clients", "host", "egress.gateway.ns.out"}},
 		{"a Sidecar that stays: so does all that it needs", outwards, nil, "egress", []string{"route", "tunnels", "clients", "host", "egress.gateway.ns.out"}},
 	} {

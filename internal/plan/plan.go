@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
+	"github.com/meshsecurity/mesh-security-operator/internal/effective"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 )
 
@@ -25,7 +26,8 @@ const (
 type Step struct {
 	Verb Verb
 	// Object is what is sent. To replace, it carries the UID and the resource
-	// version of the object that was seen; to delete, it is that object.
+	// version of the object that was seen; to delete, it is that object. A step
+	// after another one of the same object is about what that one left.
 	Object mesh.Object
 	Change drift.Change
 	// Reason says in words why the step is there.
@@ -34,9 +36,19 @@ type Step struct {
 	rank rank
 	// plaintext is true for a step that lets callers without a mesh identity in.
 	plaintext bool
-	// closed is true when no default-deny comes or goes: where the namespace has
-	// one, every ALLOW opens something at once.
-	closed bool
+	// closed is true for a policy some of whose workloads have an ALLOW policy
+	// already: there every further one opens something at once. shut is true
+	// where all of them have.
+	closed, shut bool
+	// kept is true for a step whose object lives on as a copy.
+	kept bool
+	// half is true for the first of two steps of one object, which opens nothing,
+	// and rest for the second one.
+	half, rest bool
+	// temporary is true for what is brought and taken away by one plan.
+	temporary bool
+	// swapped is true for a host that comes after the Sidecars, or goes before them.
+	swapped bool
 }
 
 // Resource is KIND/NAME.
@@ -44,23 +56,45 @@ func (s Step) Resource() string { return s.Change.Resource() }
 
 // Make orders the steps that make the changes undone: one for each, but for
 // somebody else's objects, objects that are being deleted, and objects under a
-// name that the operator never gives. The order does not depend on that of the
-// changes.
-func Make(changes []drift.Change) []Step {
+// name that the operator never gives; and those that bring and remove what is
+// there only meanwhile. world has everything that is there, also of others. The
+// order does not depend on that of the changes.
+func Make(changes []drift.Change, world effective.World) []Step {
 	var steps []Step
 	for _, c := range changes {
 		if s, ok := step(c); ok {
 			steps = append(steps, s)
 		}
 	}
-	at := situationOf(steps)
+	if len(steps) == 0 {
+		return nil
+	}
+	// What is beside an egress gateway lets callers into that alone, and is none
+	// of the rules here.
+	var beside []Step
+	steps = slices.DeleteFunc(steps, func(s Step) bool {
+		at := atGateway(subject(s))
+		if at {
+			s.rank = pick(s.Verb == Delete, gatewayPolicyAway, gatewayPolicy)
+			beside = append(beside, s)
+		}
+		return at
+	})
+	world.Objects = slices.DeleteFunc(slices.Clone(world.Objects), atGateway)
+	after := carriedOut(world, steps)
+	at := situationOf(steps, world, after)
+	steps = at.modes.halves(steps)
+	steps = withTemporary(steps, keeps(steps))
+	placeHosts(steps, world, after)
+	steps = withTemporary(steps, covers(steps, world, after))
 	for i := range steps {
 		s := &steps[i]
 		s.rank = rankOf(*s, at)
-		s.plaintext = plaintext(s.Change.Desired)
-		s.closed = !at.defaultDenyComes && !at.defaultDenyGoes
+		s.plaintext = plaintext(s.Change.Desired) || wakes(s.Change.Desired, world)
+		s.closed, s.shut = closed(subject(*s), world)
 	}
-	slices.SortFunc(steps, func(a, b Step) int {
+	steps = append(steps, beside...)
+	slices.SortStableFunc(steps, func(a, b Step) int {
 		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.Change.Key.Kind, b.Change.Key.Kind), cmp.Compare(a.Change.Key.Name, b.Change.Key.Name))
 	})
 	return steps

@@ -13,6 +13,8 @@ import (
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
+	"github.com/meshsecurity/mesh-security-operator/internal/effective"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 )
@@ -61,13 +63,21 @@ func kinds() []mesh.Kind { return mesh.ManagedKinds() }
 // steps of the plan from one state to another, as VERB NAME.
 func steps(t *testing.T, from, to state) []Step {
 	t.Helper()
-	return Make(drift.Compare(to.objects(t, false), from.objects(t, true), drift.Options{}))
+	return made(to.objects(t, false), from.objects(t, true))
+}
+
+func made(desired, live []mesh.Object) []Step {
+	return Make(drift.Compare(desired, live, drift.Options{}), effective.World{Namespace: "ns", Objects: live})
 }
 
 func texts(steps []Step) []string {
 	out := []string{}
 	for _, s := range steps {
-		out = append(out, string(s.Verb)+" "+strings.TrimPrefix(s.Object.GetName(), "msp-"))
+		name := strings.TrimPrefix(s.Object.GetName(), "msp-")
+		if strings.HasPrefix(name, "transition.keep-") {
+			name = "transition.keep-…"
+		}
+		out = append(out, string(s.Verb)+" "+name)
 	}
 	return out
 }
@@ -79,6 +89,11 @@ const (
 	fromBatch      = `{rules: [{from: [{source: {namespaces: [batch]}}]}]}`
 	fromBatchShop  = `{rules: [{from: [{source: {namespaces: [batch, shop]}}]}]}`
 	fromShop       = `{rules: [{from: [{source: {namespaces: [shop]}}]}]}`
+	ofA            = `{selector: {matchLabels: {app: a}}, rules: [{from: [{source: {namespaces: [batch]}}]}]}`
+	ofA2           = `{selector: {matchLabels: {app: a}}, rules: [{from: [{source: {namespaces: [shop]}}]}]}`
+	ofB            = `{selector: {matchLabels: {track: b}}, rules: [{from: [{source: {namespaces: [shop]}}]}]}`
+	otherPort      = `{selector: {matchLabels: {app: a}}, mtls: {mode: STRICT}, portLevelMtls: {"9200": {mode: PERMISSIVE}}}`
+	bothPorts      = `{selector: {matchLabels: {app: a}}, mtls: {mode: STRICT}, portLevelMtls: {"9100": {mode: PERMISSIVE}, "9200": {mode: PERMISSIVE}}}`
 	fromAnyone     = `{rules: [{to: [{operation: {ports: ["80"]}}]}]}`
 	withToken      = `{rules: [{from: [{source: {requestPrincipals: ["a/*"]}}]}]}`
 	notBatch       = `{action: DENY, rules: [{from: [{source: {namespaces: [batch]}}]}]}`
@@ -101,6 +116,12 @@ var whole = state{
 	"AuthorizationPolicy/batch": fromBatch, "AuthorizationPolicy/no-shop": notBatchShop, "AuthorizationPolicy/default-deny": `{}`,
 	"ServiceEntry/host": hostA, "Sidecar/egress": registry, "Sidecar/egress-a": registryOf,
 	"NetworkPolicy/net": noEgress, "NetworkPolicy/net-a": egressOf, "Telemetry/log": accessLog,
+}
+
+// hostsAB are two entries.
+var hostsAB = state{
+	"ServiceEntry/a": `{hosts: [a.example], resolution: DNS, ports: [{number: 443, name: tls, protocol: TLS}]}`,
+	"ServiceEntry/b": `{hosts: [b.example], resolution: DNS, ports: [{number: 443, name: tls, protocol: TLS}]}`,
 }
 
 func dryRun(s state) state {
@@ -136,8 +157,8 @@ func TestOrder(t *testing.T) {
 	}{
 		{"nothing", whole, whole, []string{}},
 		{"everything up", nil, whole, []string{
-			"create jwt", "create mtls-a", "create mtls", "create no-shop", "create host", "create batch", "create default-deny",
-			"create egress-a", "create egress", "create net-a", "create net", "create log",
+			"create mtls-a", "create mtls", "create no-shop", "create jwt", "create host", "create net-a", "create net", "create batch", "create default-deny",
+			"create egress-a", "create egress", "create log",
 		}},
 		{"everything down", whole, nil, []string{
 			"delete net", "delete net-a", "delete egress", "delete egress-a", "delete default-deny", "delete batch",
@@ -167,7 +188,7 @@ func TestOrder(t *testing.T) {
 		{
 			"authorization up: STRICT, then DENY, then every ALLOW, then default-deny", state{"PeerAuthentication/mtls": permissiveMode},
 			state{"PeerAuthentication/mtls": strictMode, "AuthorizationPolicy/default-deny": `{}`, "AuthorizationPolicy/z": fromBatch, "AuthorizationPolicy/a": notBatch, "RequestAuthentication/jwt": jwt},
-			[]string{"create jwt", "replace mtls", "create a", "create z", "create default-deny"},
+			[]string{"replace mtls", "create a", "create jwt", "create z", "create default-deny"},
 		},
 		{
 			"authorization down: default-deny, then the ALLOWs, then the DENYs", with(closed, state{"AuthorizationPolicy/a": fromBatch, "AuthorizationPolicy/b": notBatch}),
@@ -213,8 +234,8 @@ func TestOrder(t *testing.T) {
 			with(closed, state{"AuthorizationPolicy/z": fromBatch, "PeerAuthentication/mtls": ""}), []string{"create z", "replace default-deny"},
 		},
 		{
-			"egress up: hosts, Sidecar, network", nil,
-			state{"ServiceEntry/z": hostA, "Sidecar/y": registry, "NetworkPolicy/a": noEgress}, []string{"create z", "create y", "create a"},
+			"egress up: hosts, network, Sidecar", nil,
+			state{"ServiceEntry/y": hostA, "Sidecar/a": registry, "NetworkPolicy/z": noEgress}, []string{"create y", "create z", "create a"},
 		},
 		{
 			"egress down: the reverse", state{"ServiceEntry/a": hostA, "Sidecar/b": registry, "NetworkPolicy/c": noEgress}, nil,
@@ -228,7 +249,7 @@ func TestOrder(t *testing.T) {
 		{
 			"egress to less: refused, then forgotten",
 			state{"ServiceEntry/a": hostA, "Sidecar/b": registryMore, "NetworkPolicy/c": someEgress},
-			state{"Sidecar/b": registry, "NetworkPolicy/c": noEgress}, []string{"replace b", "replace c", "delete a"},
+			state{"Sidecar/b": registry, "NetworkPolicy/c": noEgress}, []string{"replace c", "replace b", "delete a"},
 		},
 		{
 			"a host moves: the entry that gains it first",
@@ -249,6 +270,52 @@ func TestOrder(t *testing.T) {
 			[]string{"create d-some", "create c-all", "delete b-all", "delete a-some", "delete b", "delete a"},
 		},
 		{
+			"several rules for the first time: a cover until all of them are there", nil,
+			state{"AuthorizationPolicy/a": fromBatch, "AuthorizationPolicy/b": fromShop, "AuthorizationPolicy/default-deny": `{}`},
+			[]string{"create transition.allow", "create a", "create b", "create default-deny", "delete transition.allow"},
+		},
+		{
+			"several rules no longer: a cover until all of them are gone",
+			state{"AuthorizationPolicy/a": fromBatch, "AuthorizationPolicy/b": fromShop, "AuthorizationPolicy/default-deny": `{}`}, nil,
+			[]string{"create transition.allow", "delete default-deny", "delete a", "delete b", "delete transition.allow"},
+		},
+		{
+			"several rules are there already: no cover", with(closed, state{"AuthorizationPolicy/a": fromBatch}),
+			with(closed, state{"AuthorizationPolicy/b": fromShop, "AuthorizationPolicy/c": fromBatchShop}), []string{"create b", "create c", "delete a"},
+		},
+		{
+			"several rules of workloads some of which have one: a cover that allows what these rules do",
+			state{"AuthorizationPolicy/c": ofB}, state{"AuthorizationPolicy/c": ofB, "AuthorizationPolicy/a": ofA, "AuthorizationPolicy/b": ofA2},
+			[]string{"create transition.allow-2dc82fe9", "create a", "create b", "delete transition.allow-2dc82fe9"},
+		},
+		{
+			"a cover is there already: it is used and removed", state{"AuthorizationPolicy/a": fromBatch, "AuthorizationPolicy/transition.allow": `{rules: [{}]}`},
+			state{"AuthorizationPolicy/a": fromBatch, "AuthorizationPolicy/b": fromShop, "AuthorizationPolicy/default-deny": `{}`},
+			[]string{"create b", "create default-deny", "delete transition.allow"},
+		},
+		{
+			"to a dry run, as a DENY: still the ALLOW that it was",
+			state{"AuthorizationPolicy/a": fromBatch, "AuthorizationPolicy/b": fromShop, "AuthorizationPolicy/default-deny": `{}`},
+			dryRun(state{"AuthorizationPolicy/a": fromBatch, "AuthorizationPolicy/b": notBatch, "AuthorizationPolicy/default-deny": `{}`}),
+			[]string{"create transition.allow", "replace default-deny", "replace a", "replace b", "delete transition.allow"},
+		},
+		{
+			"a rule that lets in others than before: the old one stays as a copy", with(closed, state{"AuthorizationPolicy/a": fromBatch}),
+			with(closed, state{"AuthorizationPolicy/a": fromShop}), []string{"create transition.keep-…", "replace a", "delete transition.keep-…"},
+		},
+		{
+			"an exception shuts one port and opens another: in two halves",
+			state{"PeerAuthentication/mtls": strictMode, "PeerAuthentication/a": openPort},
+			state{"PeerAuthentication/mtls": strictMode, "PeerAuthentication/a": otherPort, "AuthorizationPolicy/c": fromAnyone},
+			[]string{"replace a", "create c", "replace a"},
+		},
+		{
+			"the Sidecar loses a host that a workload keeps: the workload's first",
+			with(hostsAB, state{"Sidecar/egress": `{outboundTrafficPolicy: {}, egress: [{hosts: [./a.example]}]}`}),
+			with(hostsAB, state{"Sidecar/egress": `{outboundTrafficPolicy: {}, egress: [{hosts: [./b.example]}]}`, "Sidecar/z": `{workloadSelector: {labels: {app: a}}, outboundTrafficPolicy: {}, egress: [{hosts: [./a.example]}]}`}),
+			[]string{"create z", "replace egress"},
+		},
+		{
 			"tokens are validated before rules ask for them, and after", state{"RequestAuthentication/a": jwt, "AuthorizationPolicy/b": withToken},
 			state{"RequestAuthentication/z": jwt, "AuthorizationPolicy/y": withToken}, []string{"create z", "create y", "delete b", "delete a"},
 		},
@@ -258,6 +325,20 @@ func TestOrder(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// The first half of an exception opens nothing, and shuts nothing that another
+// one keeps open which goes.
+func TestHalves(t *testing.T) {
+	got := steps(t, state{"PeerAuthentication/mtls": strictMode, "PeerAuthentication/a": openPort},
+		state{"PeerAuthentication/mtls": permissiveMode, "PeerAuthentication/z": `{selector: {matchLabels: {track: b}}, mtls: {mode: PERMISSIVE}, portLevelMtls: {"9200": {mode: PERMISSIVE}}}`})
+	if diff := cmp.Diff([]string{"create z", "replace mtls", "replace z", "delete a"}, texts(got)); diff != "" {
+		t.Fatal(diff)
+	}
+	want := state{"PeerAuthentication/z": `{selector: {matchLabels: {track: b}}, mtls: {mode: STRICT}, portLevelMtls: {"9100": {mode: PERMISSIVE}, "9200": {mode: STRICT}}}`}.objects(t, false)[0]
+	if text(got[0].Object) != text(want) {
+		t.Errorf("%s is not %s", text(got[0].Object), text(want))
 	}
 }
 
@@ -284,7 +365,7 @@ func TestSteps(t *testing.T) {
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			r.change.Key = key
-			got := Make([]drift.Change{r.change})
+			got := Make([]drift.Change{r.change}, effective.World{})
 			if r.verb == "" {
 				if len(got) > 0 {
 					t.Fatalf("%+v", got)
@@ -303,7 +384,7 @@ func TestSteps(t *testing.T) {
 	// A name that the operator never gives is nobody's to delete.
 	live.SetName("mtls")
 	key.Name = "mtls"
-	if got := Make([]drift.Change{{Type: drift.Unexpected, Live: live, Key: key}}); len(got) > 0 {
+	if got := Make([]drift.Change{{Type: drift.Unexpected, Live: live, Key: key}}, effective.World{}); len(got) > 0 {
 		t.Error("an object without the prefix is deleted")
 	}
 }
@@ -323,7 +404,7 @@ func TestHolds(t *testing.T) {
 		},
 		{"mutual TLS: all goes on that only shuts", nil, whole, "mtls", []string{}},
 		{"an exception: the namespace does not become STRICT", nil, whole, "mtls-a", []string{"mtls"}},
-		{"tokens: no rules, no default-deny", nil, whole, "jwt", []string{"no-shop", "batch", "default-deny"}},
+		{"tokens: no rules that allow, no default-deny", nil, whole, "jwt", []string{"batch", "default-deny"}},
 		{"a host: no Sidecar", nil, whole, "host", []string{"egress-a", "egress"}},
 		{"a workload's Sidecar: not the namespace's", nil, whole, "egress-a", []string{"egress"}},
 		{"a workload's network: not the namespace's", nil, whole, "net-a", []string{"net"}},
@@ -361,12 +442,90 @@ func TestHolds(t *testing.T) {
 			"the network shuts: the Sidecar does not open", state{"Sidecar/a": registry, "NetworkPolicy/z": someEgress},
 			state{"Sidecar/a": registryMore, "NetworkPolicy/z": noEgress}, "z", []string{"a"},
 		},
+		{
+			"a cover: no rule by itself", nil,
+			state{"AuthorizationPolicy/a": fromBatch, "AuthorizationPolicy/b": fromShop, "AuthorizationPolicy/default-deny": `{}`}, "transition.allow",
+			[]string{"a", "b", "default-deny"},
+		},
+		{
+			"a rule: the cover stays", nil,
+			state{"AuthorizationPolicy/a": fromBatch, "AuthorizationPolicy/b": fromShop, "AuthorizationPolicy/default-deny": `{}`}, "b",
+			[]string{"default-deny", "transition.allow"},
+		},
+		{
+			"a rule that does not go: the cover stays",
+			state{"AuthorizationPolicy/a": fromBatch, "AuthorizationPolicy/b": fromShop, "AuthorizationPolicy/default-deny": `{}`}, nil, "b",
+			[]string{"transition.allow"},
+		},
+		{
+			"the network: a workload keeps its own", state{"NetworkPolicy/net": someEgress, "NetworkPolicy/net-a": egressOf},
+			state{"NetworkPolicy/net": noEgress}, "net", []string{"net-a"},
+		},
+		{
+			"the Sidecar: a workload keeps its own", state{"Sidecar/egress": registryMore, "Sidecar/egress-a": registryOf},
+			state{"Sidecar/egress": registry}, "egress", []string{"egress-a"},
+		},
+		{
+			"a host: a workload keeps its Sidecar",
+			state{"ServiceEntry/a": hostsAB["ServiceEntry/a"], "Sidecar/egress": `{outboundTrafficPolicy: {}, egress: [{hosts: [./c]}]}`, "Sidecar/egress-a": `{workloadSelector: {labels: {app: a}}, outboundTrafficPolicy: {}, egress: [{hosts: [./a.example]}]}`},
+			with(hostsAB, state{"Sidecar/egress": `{outboundTrafficPolicy: {}, egress: [{hosts: [./b.example]}]}`}), "b", []string{"egress-a"},
+		},
+		{
+			"a DENY: tokens do not open rules that are there already", with(closed, state{"AuthorizationPolicy/b": withToken}),
+			with(closed, state{"AuthorizationPolicy/b": withToken, "AuthorizationPolicy/no": notBatch, "RequestAuthentication/jwt": jwt}), "no", []string{"jwt"},
+		},
+		{
+			"tokens: those that are validated stay so", state{"RequestAuthentication/a": jwt}, state{"RequestAuthentication/z": jwt}, "z", []string{"a"},
+		},
+		{
+			"STRICT: tokens do not open rules that are there already", with(closed, state{"PeerAuthentication/mtls": permissiveMode, "AuthorizationPolicy/b": withToken}),
+			with(closed, state{"AuthorizationPolicy/b": withToken, "RequestAuthentication/jwt": jwt}), "mtls", []string{"jwt"},
+		},
+		{
+			"an exception: the other one stays", state{"PeerAuthentication/mtls": strictMode, "PeerAuthentication/a": openPort},
+			state{"PeerAuthentication/mtls": strictMode, "PeerAuthentication/z": bothPorts}, "z", []string{"a"},
+		},
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			if diff := cmp.Diff(r.held, heldAfter(t, steps(t, r.from, r.to), r.fails)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A workload keeps its Sidecar while a host that it would reach by the
+// namespace's is not known: whether that one is there already, or opens.
+func TestHoldsOfSidecarsThatGo(t *testing.T) {
+	for _, r := range []rank{egressSomeAway, egressSomeDown} {
+		if _, held := (Step{rank: r}).HeldBackBy(Step{rank: hostUp}); !held {
+			t.Errorf("rank %d goes on", r)
+		}
+	}
+}
+
+// What is tried to place one entry must not grow with all the others.
+func TestAboutSomeHosts(t *testing.T) {
+	live := state{
+		"ServiceEntry/a": `{hosts: [a.example]}`, "ServiceEntry/b": `{hosts: [b.other]}`, "ServiceEntry/w": `{hosts: ["*.example"]}`,
+		"ServiceEntry/net": `{hosts: [net.invalid], addresses: [10.0.0.0/8]}`,
+		"Sidecar/all":      `{egress: [{hosts: [./a.example, ./b.other, "./*.example", ./net.invalid, "./*.ns.svc.cluster.local"]}]}`,
+	}.objects(t, true)
+	w := about(effective.World{Namespace: "ns", Mesh: facts.Mesh{ClusterDomain: "cluster.local"}, Objects: live}, []string{"a.example"})
+	var got []string
+	for _, o := range w.Objects {
+		got = append(got, hostsOf(o)...)
+		got = append(got, imports(o)...)
+	}
+	slices.Sort(got)
+	want := []string{"*.example", "*.example", "*.ns.svc.cluster.local", "a.example", "a.example", "net.invalid", "net.invalid"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, o := range live {
+		if o.GetName() == "msp-all" && len(imports(o)) != 5 {
+			t.Error("the cache's object was changed")
+		}
 	}
 }
 
@@ -414,9 +573,9 @@ func TestHoldsLookForward(t *testing.T) {
 func TestOrderDoesNotDependOnTheInput(t *testing.T) {
 	changes := drift.Compare(with(whole, state{"AuthorizationPolicy/new": fromShop}).objects(t, false),
 		with(whole, state{"Sidecar/egress": registryMore, "AuthorizationPolicy/old": fromShop, "ServiceEntry/host": ""}).objects(t, true), drift.Options{})
-	want := texts(Make(changes))
+	want := texts(Make(changes, effective.World{}))
 	rapid.Check(t, func(r *rapid.T) {
-		if diff := cmp.Diff(want, texts(Make(rapid.Permutation(slices.Clone(changes)).Draw(r, "changes")))); diff != "" {
+		if diff := cmp.Diff(want, texts(Make(rapid.Permutation(slices.Clone(changes)).Draw(r, "changes"), effective.World{}))); diff != "" {
 			r.Fatal(diff)
 		}
 	})

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"maps"
 	"slices"
 
 	securityapi "istio.io/api/security/v1beta1"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
+	"github.com/meshsecurity/mesh-security-operator/internal/effective"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 )
 
@@ -20,30 +23,41 @@ type rank int
 const (
 	// Tighten: nothing here denies what the new state allows.
 
-	// Tokens are validated before a rule asks for them: a DENY of requests
-	// without a token would hit everybody.
-	tokens rank = iota
-	// Exceptions without effect as yet: their ports would be shut in between if
-	// the namespace became STRICT before. Likewise before another exception goes.
+	// Copies of what is there: they change nothing.
+	keep rank = iota
+	// Exceptions that open nothing: their ports would be shut in between if the
+	// namespace became STRICT, or another exception went, before.
 	exceptionFirst
+	exceptionChange
 	// PERMISSIVE to STRICT, in place.
 	mutualTLSUp
-	// Exceptions that go.
+	// Exceptions whose ports are shut.
 	exceptionUp
 	// After STRICT: without it, a DENY by identity is evaded in plaintext.
 	// Before any ALLOW, which must not let in what this denies.
 	denyUp
+	// Tokens are validated before a rule that allows asks for them. After every
+	// DENY: rules that are there already may open with them, and a DENY asks for
+	// a token only to refuse it, so that it hits nobody before.
+	tokens
 
 	// Make: every way that the new state has, before one of the old goes.
 
 	// What lets through the egress gateway, before anything leads there.
 	gatewayPolicy
 	hostUp
-	// Hosts that move from one entry to another are in the other by now.
-	hostChange
 	destinationRule
 	gateway
 	virtualService
+	// The network before the proxies: some of these open in the same write. After
+	// every route, which may lead where the network alone lets pass. Of some
+	// workloads before all others: they would be without their own destinations
+	// in between; and those whose workloads others are for by now.
+	networkSomeUp
+	networkAllUp
+	networkSomeAway
+	// Before the first ALLOW, with which all else would be denied.
+	coverUp
 	allowUp
 	// Callers that move from one rule to another are in the other by now.
 	allowChange
@@ -54,12 +68,18 @@ const (
 	defaultDenyUp
 	// After default-deny: with its last ALLOW a workload would be open.
 	allowAway
-	// After every host is known. Of some workloads before all others: they
-	// would be without their own hosts in between.
+	// After every ALLOW: now they deny.
+	uncoverUp
+	// After every host is known, of some workloads before all others.
 	egressSomeUp
 	egressAllUp
-	networkSomeUp
-	networkAllUp
+	// Those whose workloads others are for by now.
+	egressSomeAway
+	// Hosts that would be open to more workloads, or by more ways, before or afterwards.
+	hostLate
+	// Of those who went anywhere by what somebody changed: no host is more to them.
+	egressSomeLate
+	hostAwayEarly
 	log
 
 	// Loosen: the reverse, and only after everything that shuts.
@@ -68,9 +88,13 @@ const (
 	networkSomeDown
 	egressAllDown
 	egressSomeDown
+	// Before the last ALLOW, with which all else would be denied.
+	coverDown
 	// Before the ALLOWs, whose callers it would lock out.
 	defaultDenyDown
 	allowDown
+	// After every ALLOW.
+	uncoverDown
 	virtualServiceAway
 	gatewayAway
 	destinationRuleAway
@@ -81,43 +105,108 @@ const (
 	// After the rules that ask for tokens.
 	tokensAway
 	mutualTLSDown
-	// After the namespace became PERMISSIVE: their ports would be shut in between.
-	exceptionLast
 	exceptionDown
+	// After the namespace became PERMISSIVE, or another exception came: their
+	// ports would be shut in between.
+	exceptionLast
 	logAway
 )
 
 // situation is what the place of one step depends on in the others.
 type situation struct {
-	mutualTLSUp, mutualTLSDown        bool
-	exceptionGoes                     bool
-	defaultDenyComes, defaultDenyGoes bool
+	modes modes
+	// sidecars and networks are those of all workloads of the namespace, in egress.
+	sidecars, networks everywhere
+	// allowing are the ALLOW policies that are in force afterwards.
+	allowing []*securityv1.AuthorizationPolicy
 }
 
-func situationOf(steps []Step) situation {
-	var at situation
+// open says whether workloads of an ALLOW policy are without one afterwards, as
+// far as can be told by selectors.
+func (at situation) open(ap *securityv1.AuthorizationPolicy) bool {
+	return !slices.ContainsFunc(at.allowing, func(p *securityv1.AuthorizationPolicy) bool {
+		return facts.Overlap(selectorOf(p), selectorOf(ap))
+	})
+}
+
+// everywhere is what holds for all workloads besides what holds for some.
+type everywhere struct {
+	// before and after say whether there is such a thing; up and down, whether
+	// it shuts or opens in between.
+	before, after, up, down bool
+	// going are the selectors of those for some workloads that no longer are.
+	going []map[string]string
+	// ups says of those that are replaced whether they shut something.
+	ups map[drift.Key]bool
+}
+
+// tightens says whether a step shuts something.
+func (e everywhere) tightens(s Step) bool {
+	if up, known := e.ups[s.Change.Key]; known && s.Verb == Replace {
+		return up
+	}
+	return tightens(s)
+}
+
+// rank of what holds for some workloads. To take it away shuts what it alone
+// lets through, where something holds for all; to bring it opens that.
+func (e everywhere) rank(s Step, someUp, someAway, someDown rank) rank {
+	taken := func(g map[string]string) bool { return facts.Overlap(g, restriction(s.Change.Desired)) }
+	switch {
+	case s.temporary && s.Verb == Create:
+		return keep
+	case (s.Verb == Create || s.kept) && e.before && !e.up && !slices.ContainsFunc(e.going, taken):
+		return someDown
+	case s.Verb == Delete && e.after && !e.down:
+		return someAway
+	}
+	return pick(e.tightens(s) || s.kept, someUp, someDown)
+}
+
+// restriction is the selector of what holds in egress; empty for all.
+func restriction(o mesh.Object) map[string]string {
+	switch o := o.(type) {
+	case *networkingv1.Sidecar:
+		return o.Spec.GetWorkloadSelector().GetLabels()
+	case *netv1.NetworkPolicy:
+		return o.Spec.PodSelector.MatchLabels
+	}
+	return nil
+}
+
+func everywhereOf(steps []Step, before, after effective.World, is func(facts.Object) bool) everywhere {
+	all := func(o facts.Object) bool { return is(o) && len(restriction(o)) == 0 }
+	in := func(w effective.World) bool {
+		return slices.ContainsFunc(w.Objects, func(o facts.Object) bool { return o.GetNamespace() == w.Namespace && all(o) })
+	}
+	out := everywhere{before: in(before), after: in(after), ups: map[drift.Key]bool{}}
 	for _, s := range steps {
-		switch o := subject(s).(type) {
-		case *securityv1.PeerAuthentication:
-			up := tightens(s)
-			switch {
-			case !exception(o) && up:
-				at.mutualTLSUp = true
-			case !exception(o):
-				at.mutualTLSDown = true
-			case up:
-				at.exceptionGoes = true
-			}
-		case *securityv1.AuthorizationPolicy:
-			if drift.DefaultDeny(o) && !atGateway(o) {
-				at.defaultDenyComes = at.defaultDenyComes || tightens(s)
-				at.defaultDenyGoes = at.defaultDenyGoes || !tightens(s)
-			}
+		o := subject(s)
+		if !is(o) {
+			continue
+		}
+		if opens, shuts := alone(s, before, after); opens || shuts {
+			out.ups[s.Change.Key] = shuts
+		}
+		if all(o) {
+			up := out.tightens(s)
+			out.up, out.down = out.up || up, out.down || !up
+		} else if live := s.Change.Live; live != nil && (s.Verb == Delete || !maps.Equal(restriction(live), restriction(o))) {
+			out.going = append(out.going, restriction(live))
 		}
 	}
-	// One that is renamed stays.
-	at.defaultDenyGoes = at.defaultDenyGoes && !at.defaultDenyComes
-	return at
+	return out
+}
+
+func situationOf(steps []Step, before, after effective.World) situation {
+	return situation{
+		modes: modesOf(before, after), allowing: allowing(after),
+		sidecars: everywhereOf(steps, before, after, func(o facts.Object) bool { _, is := o.(*networkingv1.Sidecar); return is }),
+		networks: everywhereOf(steps, before, after, func(o facts.Object) bool {
+			np, is := o.(*netv1.NetworkPolicy)
+			return is && slices.Contains(np.Spec.PolicyTypes, netv1.PolicyTypeEgress)
+		}),
+	}
 }
 
 // subject is the object that a step is ranked by.
@@ -129,25 +218,22 @@ func subject(s Step) mesh.Object {
 }
 
 func rankOf(s Step, at situation) rank {
-	pick := func(up bool, yes, no rank) rank {
-		if up {
-			return yes
-		}
-		return no
-	}
-	stays, up := s.Verb != Delete, tightens(s)
+	stays := s.Verb != Delete
 	switch o := subject(s).(type) {
 	case *securityv1.RequestAuthentication:
-		return pick(stays, tokens, tokensAway)
+		return pick(stays, pick(mesh.IsTemporary(o.Name), keep, tokens), tokensAway)
 	case *securityv1.PeerAuthentication:
-		return mutualTLSRank(o, up, at)
+		return at.modes.rank(o, s)
 	case *securityv1.AuthorizationPolicy:
 		return authorizationRank(o, s, at)
 	case *networkingv1.ServiceEntry:
-		if s.Verb == Replace && up {
-			return hostChange
+		switch {
+		case mesh.IsTemporary(o.Name) && s.Verb == Create:
+			return keep
+		case s.forgets():
+			return pick(s.swapped, hostAwayEarly, hostAway)
 		}
-		return pick(stays, hostUp, hostAway)
+		return pick(s.swapped, hostLate, hostUp)
 	case *networkingv1.DestinationRule:
 		return pick(stays, destinationRule, destinationRuleAway)
 	case *networkingv1.Gateway:
@@ -155,58 +241,57 @@ func rankOf(s Step, at situation) rank {
 	case *networkingv1.VirtualService:
 		return pick(stays, virtualService, virtualServiceAway)
 	case *networkingv1.Sidecar:
-		if len(o.Spec.GetWorkloadSelector().GetLabels()) > 0 {
-			return pick(up, egressSomeUp, egressSomeDown)
+		switch {
+		case len(restriction(o)) == 0:
+			return pick(at.sidecars.tightens(s), egressAllUp, egressAllDown)
+		case s.restrictsAgain():
+			return egressSomeLate
 		}
-		return pick(up, egressAllUp, egressAllDown)
+		return at.sidecars.rank(s, egressSomeUp, egressSomeAway, egressSomeDown)
 	case *netv1.NetworkPolicy:
-		if len(o.Spec.PodSelector.MatchLabels)+len(o.Spec.PodSelector.MatchExpressions) > 0 {
-			return pick(up, networkSomeUp, networkSomeDown)
+		if len(restriction(o)) > 0 {
+			return at.networks.rank(s, networkSomeUp, networkSomeAway, networkSomeDown)
 		}
-		return pick(up, networkAllUp, networkAllDown)
+		return pick(at.networks.tightens(s), networkAllUp, networkAllDown)
 	case *telemetryv1.Telemetry:
 		return pick(stays, log, logAway)
 	}
 	return logAway
 }
 
-func mutualTLSRank(o *securityv1.PeerAuthentication, up bool, at situation) rank {
-	switch {
-	case !exception(o) && up:
-		return mutualTLSUp
-	case !exception(o):
-		return mutualTLSDown
-	case up && at.mutualTLSDown:
-		return exceptionLast
-	case up:
-		return exceptionUp
-	case at.mutualTLSUp || at.exceptionGoes:
-		return exceptionFirst
+func pick(yes bool, then, otherwise rank) rank {
+	if yes {
+		return then
 	}
-	return exceptionDown
+	return otherwise
 }
 
 func authorizationRank(o *securityv1.AuthorizationPolicy, s Step, at situation) rank {
 	up := tightens(s)
+	live, _ := s.Change.Live.(*securityv1.AuthorizationPolicy)
+	if leaves(s) {
+		// What it is out of force says nothing.
+		o = live
+	}
 	switch {
-	case atGateway(o):
-		if s.Verb == Delete {
-			return gatewayPolicyAway
-		}
-		return gatewayPolicy
-	case drift.DefaultDeny(o) && up:
+	case mesh.IsTemporary(o.Name) && s.Verb == Create:
+		return pick(!isCover(o), keep, pick(at.open(o), coverDown, coverUp))
+	case allowsAll(o) && s.comes():
+		// As good as a cover for the others.
+		return coverUp
+	case s.goes() && covering(live):
+		return pick(at.open(o), uncoverDown, uncoverUp)
+	case drift.DefaultDeny(o) && (up || s.kept):
 		return defaultDenyUp
 	case drift.DefaultDeny(o):
 		return defaultDenyDown
-	case o.Spec.GetAction() != securityapi.AuthorizationPolicy_ALLOW && up:
+	case o.Spec.GetAction() != securityapi.AuthorizationPolicy_ALLOW && (up || s.kept):
 		return denyUp
 	case o.Spec.GetAction() != securityapi.AuthorizationPolicy_ALLOW:
 		return denyDown
-	case (s.Verb == Delete || leaves(s)) && at.defaultDenyGoes:
-		return allowDown
 	case s.Verb == Delete || leaves(s):
-		return allowAway
-	case s.Verb == Replace && up && inForce(s.Change.Live):
+		return pick(at.open(o), allowDown, allowAway)
+	case s.Verb == Replace && up && inForce(s.Change.Live) && !s.kept:
 		return allowChange
 	}
 	return allowUp
@@ -214,7 +299,7 @@ func authorizationRank(o *securityv1.AuthorizationPolicy, s Step, at situation) 
 
 // atGateway says whether a policy is beside an egress gateway, and not of the
 // namespace itself.
-func atGateway(o mesh.Object) bool {
+func atGateway(o facts.Object) bool {
 	_, is := mesh.GatewayTenant(o)
 	return is
 }
@@ -232,33 +317,17 @@ func inForce(o mesh.Object) bool {
 // tightens says whether a step lets less through. What the live state weakens,
 // to undo tightens; to bring in a policy does what to take it away undoes.
 func tightens(s Step) bool {
-	pa, isPA := subject(s).(*securityv1.PeerAuthentication)
 	switch {
 	case leaves(s):
 		return false
 	case s.Verb == Replace:
 		return s.Change.Alone != v1alpha1.EffectTightens
-	case isPA:
-		// An exception is weaker than what it falls back to; whatever falls back
-		// to the mode of the mesh falls back to something unknown.
-		strict := onlyStrict(pa)
-		return (s.Verb == Create) == strict && (strict || exception(pa))
 	}
 	return s.Verb == Create
 }
 
 func exception(o *securityv1.PeerAuthentication) bool {
 	return len(o.Spec.GetSelector().GetMatchLabels()) > 0
-}
-
-func onlyStrict(o *securityv1.PeerAuthentication) bool {
-	const strict = securityapi.PeerAuthentication_MutualTLS_STRICT
-	for _, m := range o.Spec.GetPortLevelMtls() {
-		if m.GetMode() != strict {
-			return false
-		}
-	}
-	return o.Spec.GetMtls().GetMode() == strict
 }
 
 // plaintext says whether an ALLOW policy lets in callers that have no mesh
@@ -273,5 +342,17 @@ func plaintext(o mesh.Object) bool {
 			s := f.GetSource()
 			return len(s.GetPrincipals())+len(s.GetNamespaces())+len(s.GetServiceAccounts()) == 0
 		})
+	})
+}
+
+// wakes says whether tokens are validated from now on that a rule asks for
+// which is there already, and lets in callers without a mesh identity.
+func wakes(o mesh.Object, w effective.World) bool {
+	ra, ok := o.(*securityv1.RequestAuthentication)
+	return ok && slices.ContainsFunc(allowing(w), func(ap *securityv1.AuthorizationPolicy) bool {
+		return plaintext(ap) && facts.Overlap(selectorOf(ap), ra.Spec.GetSelector().GetMatchLabels()) &&
+			slices.ContainsFunc(ap.Spec.GetRules(), func(r *securityapi.Rule) bool {
+				return slices.ContainsFunc(r.GetFrom(), func(f *securityapi.Rule_From) bool { return len(f.GetSource().GetRequestPrincipals()) > 0 })
+			})
 	})
 }

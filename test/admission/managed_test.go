@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,8 +37,10 @@ func patch(kind, name, how, body string) []string {
 const (
 	looser  = "{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: msp-mtls}, spec: {mtls: {mode: PERMISSIVE}}}"
 	theSame = "{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: msp-mtls}, spec: {mtls: {mode: STRICT}}}"
-	managed = "PeerAuthentication/msp-mtls is managed by MeshSecurityProfile managed/main (drift.guard: Managed): change that profile instead; "
-	claims  = " would pass for an object of MeshSecurityProfile managed/main (drift.guard: Managed)"
+	// What opens everything while the rules of a profile come or go.
+	meanwhile = "{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: msp-transition.allow, labels: {app.kubernetes.io/managed-by: mesh-security-operator}}, spec: {rules: [{}]}}"
+	managed   = "PeerAuthentication/msp-mtls is managed by MeshSecurityProfile managed/main (drift.guard: Managed): change that profile instead; "
+	claims    = " would pass for an object of MeshSecurityProfile managed/main (drift.guard: Managed)"
 )
 
 var attempts = []attempt{
@@ -59,6 +62,7 @@ var attempts = []attempt{
 	{what: "putting a policy into dry run", kubectl: []string{"annotate", "ap", "msp-default-deny", "istio.io/dry-run=true"}, refused: "changed: metadata.annotations"},
 	{what: "a finalizer", kubectl: patch("pa", "msp-mtls", "merge", `{"metadata":{"finalizers":["example.com/hold"]}}`), refused: managed + "changed: metadata.finalizers"},
 	{what: "an object under one of the operator's names", stdin: strings.Replace(looser, "msp-mtls", "msp-mine", 1), kubectl: []string{"create", "-f", "-"}, refused: "PeerAuthentication/msp-mine" + claims},
+	{what: "an object that passes for what is there only meanwhile", stdin: meanwhile, kubectl: []string{"create", "-f", "-"}, refused: "AuthorizationPolicy/msp-transition.allow" + claims},
 	{what: "an object with a generated name of that kind", stdin: strings.Replace(looser, "name: msp-mtls", "generateName: msp-", 1), kubectl: []string{"create", "-f", "-"}, refused: claims},
 	{what: "an object with the operator's label", stdin: strings.Replace(looser, "name: msp-mtls", "name: mine, labels: {app.kubernetes.io/managed-by: mesh-security-operator}", 1), kubectl: []string{"create", "-f", "-"}, refused: "PeerAuthentication/mine" + claims},
 	{what: "a kind that others write as well", stdin: "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: msp-mine}, spec: {host: web}}", kubectl: []string{"create", "-f", "-"}, refused: "DestinationRule/msp-mine" + claims},
@@ -134,6 +138,8 @@ var _ = Describe("Guard Managed", Ordered, func() {
 		Eventually(shared.condition(ctx, "managed", "main", v1alpha1.ConditionProgrammed)).Should(Equal("True/Programmed"))
 	})
 
+	It("lets the operator bring and take away what is there only meanwhile", func(ctx SpecContext) { meanwhileOnly(ctx, "managed") })
+
 	It("lets the garbage collector delete, and the operator heal", func(ctx SpecContext) {
 		before := shared.get(ctx, "PeerAuthentication", "managed", "msp-mtls")
 		Expect(shared.client(theCleanup).Delete(ctx, before)).To(Succeed())
@@ -208,6 +214,18 @@ var _ = Describe("Guard Managed", Ordered, func() {
 		})
 	})
 })
+
+// meanwhileOnly leaves what a plan that was cut short does: the operator's
+// account may write it, and the operator takes it away, as no drift.
+func meanwhileOnly(ctx context.Context, namespace string) {
+	GinkgoHelper()
+	o := object(meanwhile, namespace)
+	Expect(shared.client("operator").Create(ctx, o, client.FieldOwner(v1alpha1.ManagedByValue))).To(Succeed())
+	Eventually(func() error { // the operator needs its moment
+		return shared.admin.Get(ctx, client.ObjectKeyFromObject(o), o.DeepCopy())
+	}).Should(MatchError(apierrors.IsNotFound, "not found"))
+	Expect(shared.profile(ctx, namespace).Status.Drift).To(BeEmpty())
+}
 
 func set(o *unstructured.Unstructured, value any, path ...string) {
 	GinkgoHelper()

@@ -211,6 +211,8 @@ spec:
 		shared.kubectl("label", "namespace", "posture", "team=payments")
 	})
 
+	It("lets the operator open for a moment what nobody else may", func(ctx SpecContext) { meanwhileOnly(ctx, "posture") })
+
 	It("can't be overcome by size", func(ctx SpecContext) {
 		shared.guarded(ctx, "large", largest())
 		for what, o := range largeObjects() {

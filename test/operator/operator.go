@@ -110,6 +110,18 @@ func (p *Process) Stop() error {
 	}
 }
 
+// Kill ends the operator at once, as a node does that fails, and waits until it has.
+func (p *Process) Kill() error {
+	if err := p.cmd.Process.Kill(); err != nil {
+		return err
+	}
+	var killed *exec.ExitError // by the signal, which is what was asked for
+	if err := <-p.done; err != nil && !errors.As(err, &killed) {
+		return err
+	}
+	return nil
+}
+
 // Log is what the operator has logged.
 func (p *Process) Log() string {
 	b, err := os.ReadFile(p.log)

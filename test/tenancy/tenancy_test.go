@@ -21,6 +21,7 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/apply"
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
+	"github.com/meshsecurity/mesh-security-operator/internal/effective"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh/providers"
@@ -134,7 +135,7 @@ func TestNothingEscapesItsNamespace(t *testing.T) {
 	for seed := range *hostileProfiles {
 		p := hostility{rand.New(rand.NewPCG(uint64(seed), 1))}.profile() //nolint:gosec // not for secrets
 		out.objects = nil
-		outcome := writer.Apply(t.Context(), "pay", plan.Make(drift.Compare(compiled(p, floor("floor", "probe")), nil, drift.Options{})), apply.Gateway{Namespace: "egress", Baseline: "floor"})
+		outcome := writer.Apply(t.Context(), "pay", plan.Make(drift.Compare(compiled(p, floor("floor", "probe")), nil, drift.Options{}), effective.World{Namespace: "pay"}), apply.Gateway{Namespace: "egress", Baseline: "floor"})
 		if err := outcome.Err(); err != nil {
 			t.Fatalf("seed %d: the writer refuses what was compiled: %v", seed, err)
 		}
@@ -165,7 +166,7 @@ func TestTheWriterRefusesAllElse(t *testing.T) {
 	h := hostility{rand.New(rand.NewPCG(3, 4))} //nolint:gosec // not for secrets
 	tried := 0
 	for range *hostileProfiles {
-		steps := plan.Make(drift.Compare(compiled(h.profile(), floor("floor", "probe")), nil, drift.Options{}))
+		steps := plan.Make(drift.Compare(compiled(h.profile(), floor("floor", "probe")), nil, drift.Options{}), effective.World{Namespace: "pay"})
 		if len(steps) == 0 {
 			continue
 		}
@@ -194,6 +195,14 @@ type sink struct {
 }
 
 func (s *sink) Create(_ context.Context, o client.Object, _ ...client.CreateOption) error {
+	s.objects = append(s.objects, o)
+	return nil
+}
+
+func (s *sink) Delete(context.Context, client.Object, ...client.DeleteOption) error { return nil }
+
+// Update is for what is written in two halves.
+func (s *sink) Update(_ context.Context, o client.Object, _ ...client.UpdateOption) error {
 	s.objects = append(s.objects, o)
 	return nil
 }
@@ -357,7 +366,7 @@ func TestTheWriterKnowsGatewaysByBaselines(t *testing.T) {
 	} {
 		t.Run(r.name, func(t *testing.T) {
 			out := &sink{}
-			steps := plan.Make(drift.Compare(compiled(p, floor("floor", "probe")), nil, drift.Options{}))
+			steps := plan.Make(drift.Compare(compiled(p, floor("floor", "probe")), nil, drift.Options{}), effective.World{Namespace: "pay"})
 			found := false
 			for _, s := range steps {
 				if _, is := mesh.GatewayTenant(s.Object); is {

@@ -49,6 +49,12 @@ func TestOrderThroughAGateway(t *testing.T) {
 			"delete net", "delete egress", "delete default-deny", "delete batch", "delete route", "delete tunnels", "delete clients", "delete host",
 			"delete egress.gateway.ns.out",
 		}},
+		{
+			"down, where the mesh refuses what is not registered", with(outwards, state{"ServiceEntry/tunnel": `{hosts: [t.example], exportTo: [out], resolution: DNS, ports: [{number: 443, name: tls, protocol: TLS}]}`}), nil, []string{
+				"delete net", "delete egress", "delete default-deny", "delete batch", "delete route", "delete tunnels", "delete clients", "delete host",
+				"delete tunnel", "delete egress.gateway.ns.out",
+			},
+		},
 		{"emptied by somebody", with(outwards, state{"AuthorizationPolicy/egress.gateway.ns.out": `{}`}), outwards, []string{"replace egress.gateway.ns.out"}},
 	} {
 		t.Run(r.name, func(t *testing.T) {

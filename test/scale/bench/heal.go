@@ -118,6 +118,11 @@ func (c *cluster) healing(ctx context.Context, o *observer, ours bool, intrude f
 	if err != nil {
 		return healRun{}, err
 	}
+	// With GOGC as it is, none comes in the time of a run then: it would take both
+	// of two CPUs for a second, in one run or in another.
+	if err := c.wire.CollectGarbage(ctx); err != nil {
+		return healRun{}, fmt.Errorf("collect the API server's garbage: %w", err)
+	}
 	r := newRound(c, o)
 	if err := intrude(r); err != nil {
 		return healRun{}, err

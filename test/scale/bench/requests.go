@@ -124,7 +124,8 @@ func steady(ctx context.Context, c *cluster) (out result, err error) {
 func reconciles(p *operator.Process) int {
 	n := 0
 	for line := range strings.SplitSeq(p.Log(), "\n") {
-		if strings.Contains(line, `"Reconcile successful"`) && strings.Contains(line, `"controller":"profile"`) {
+		// What it says after depends on whether a time comes at which something changes.
+		if (strings.Contains(line, `"Reconcile successful"`) || strings.Contains(line, `"Reconcile done, requeueing`)) && strings.Contains(line, `"controller":"profile"`) {
 			n++
 		}
 	}

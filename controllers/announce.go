@@ -21,11 +21,13 @@ import (
 
 // announce tells of transitions, by a log line, a metric and an Event each. An
 // Event is a write, so that a first success, which status shows, has none.
-func (r *NamespaceReconciler) announce(ctx context.Context, o facts.Observed, d decide.Decision, next v1alpha1.MeshSecurityProfileStatus, fresh []v1alpha1.DriftRecord) {
+func (r *NamespaceReconciler) announce(ctx context.Context, o facts.Observed, d decide.Decision, c status.Result) {
+	next := c.Status
 	log := ctrl.LoggerFrom(ctx)
 	about := regarding(o, d)
 	report.Profile(d.Profile.Namespace, next.Conditions, d.Paused)
-	for _, rec := range fresh {
+	report.Findings(d.Profile.Namespace, c.Findings)
+	for _, rec := range c.Fresh {
 		var related runtime.Object
 		kind, _, _ := strings.Cut(rec.Resource, "/")
 		for _, c := range slices.Concat(d.Changes, d.Shadows) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/apply"
+	"github.com/meshsecurity/mesh-security-operator/internal/audit/bulletins"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/snapshot"
 )
@@ -99,6 +100,18 @@ func TestWhomADependantConcerns(t *testing.T) {
 				t.Errorf("%v: want %d, %d of them at once", q.added, c.want, c.high)
 			}
 		})
+	}
+}
+
+// Of the mesh's ConfigMaps, the configuration matters and the table of bulletins.
+func TestWhatOfAConfigMapMatters(t *testing.T) {
+	config := func(key, value string) *corev1.ConfigMap {
+		return &corev1.ConfigMap{Data: map[string]string{key: value}}
+	}
+	for key, want := range map[string]bool{"mesh": true, bulletins.Key: true, "meshNetworks": false} {
+		if got := configChanged(config(key, "a"), config(key, "b")); got != want {
+			t.Errorf("%s: %t", key, got)
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/decide"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/status"
 )
 
 // fleet is how every namespace stands to the baselines and exceptions, as last
@@ -63,7 +64,8 @@ func (s standing) equal(o standing) bool {
 }
 
 // standingOf is how a namespace stands by what was decided and reported.
-func standingOf(o facts.Observed, d decide.Decision, next v1alpha1.MeshSecurityProfileStatus) standing {
+func standingOf(o facts.Observed, d decide.Decision, c status.Result) standing {
+	next := c.Status
 	s := standing{declared: true, baselines: map[types.UID]string{}, exceptions: map[string]int64{}, excepted: map[string]int32{}}
 	for _, b := range o.Baselines {
 		s.baselines[b.UID] = b.Revision
@@ -87,19 +89,10 @@ func standingOf(o facts.Observed, d decide.Decision, next v1alpha1.MeshSecurityP
 	if c := meta.FindStatusCondition(next.Conditions, v1alpha1.ConditionReady); c != nil && !s.ready {
 		s.why = c.Reason
 	}
-	for _, f := range next.Findings {
-		switch {
-		case f.Exception != "":
+	s.findings = *status.Count(c.Findings)
+	for _, f := range c.Findings {
+		if f.Exception != "" {
 			s.excepted[f.Exception]++
-			s.findings.Excepted++
-		case f.Severity == v1alpha1.SeverityCritical:
-			s.findings.Critical++
-		case f.Severity == v1alpha1.SeverityHigh:
-			s.findings.High++
-		case f.Severity == v1alpha1.SeverityMedium:
-			s.findings.Medium++
-		default:
-			s.findings.Low++
 		}
 	}
 	return s

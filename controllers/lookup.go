@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/audit/bulletins"
 	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 )
 
@@ -101,7 +102,7 @@ func (l profileLookup) ofNamespace(o client.Object) []string {
 
 // ofMeshConfig lists every namespace with a profile for a mesh configuration.
 func (l profileLookup) ofMeshConfig(o client.Object) []string {
-	if n := o.GetName(); n != "istio" && !strings.HasPrefix(n, "istio-") {
+	if n := o.GetName(); n != "istio" && !strings.HasPrefix(n, "istio-") && n != bulletins.ConfigMap {
 		return nil
 	}
 	return l.all(context.Background())

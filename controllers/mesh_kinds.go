@@ -20,6 +20,7 @@ import (
 
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+	"github.com/meshsecurity/mesh-security-operator/internal/report"
 	"github.com/meshsecurity/mesh-security-operator/internal/snapshot"
 )
 
@@ -70,6 +71,8 @@ type watchedKind struct {
 	concerns func(client.Object) []string
 	// optional is true for a kind that may be forbidden: the operator works without it.
 	optional bool
+	// own is the cache that holds the kind, where it is one of its own.
+	own cache.Cache
 	// stop ends the wait for the informer's first list; nil while there is no informer.
 	stop   context.CancelFunc
 	synced bool
@@ -254,6 +257,26 @@ func (m *MeshKinds) Ready() error {
 	return nil
 }
 
+// tell adds the kinds of reports, which a cache of their own holds.
+func (m *MeshKinds) tell(own cache.Cache, e enqueue) {
+	for _, k := range report.DocumentKinds() {
+		m.kinds[k.CRD] = []*watchedKind{{gvk: k.GVK, versions: []string{k.GVK.Version}, enqueue: e, optional: true, own: own,
+			object: func() client.Object { return snapshot.Metadata(k.GVK) }}}
+	}
+}
+
+// Told says whether a kind of reports is served, and the cache holds it.
+func (m *MeshKinds) Told(k report.DocumentKind) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, w := range m.kinds[k.CRD] {
+		if w.synced {
+			return true
+		}
+	}
+	return false
+}
+
 // ControlPlaneRead says whether what tells of the control plane is in the cache.
 func (m *MeshKinds) ControlPlaneRead() bool {
 	m.mu.Lock()
@@ -327,6 +350,9 @@ func servedVersion(crd *apiextensionsv1.CustomResourceDefinition, versions []str
 
 // holds is the cache that holds a kind.
 func (m *MeshKinds) holds(k *watchedKind) cache.Cache {
+	if k.own != nil {
+		return k.own
+	}
 	if k.optional {
 		return m.optional
 	}

@@ -53,9 +53,10 @@ type NamespaceReconciler struct {
 	Events events.EventRecorder
 	Clock  func() time.Time
 
-	memory memory
-	fleet  *fleet
-	echoes *echoes
+	memory  memory
+	fleet   *fleet
+	reports *reports
+	echoes  *echoes
 }
 
 // Reconcile observes, decides, acts and reports.
@@ -82,7 +83,7 @@ func (r *NamespaceReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 	if decision.Idle() {
 		r.forget(req.Name)
 		r.fleet.set(req.Name, standing{})
-		return reconcile.Result{}, nil
+		return reconcile.Result{}, r.reports.remove(ctx, req.Name)
 	}
 	r.memory.decided(req.Name, observed, decision)
 	// Act.
@@ -109,14 +110,19 @@ func (r *NamespaceReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 		return reconcile.Result{}, nil
 	}
 	// Report.
-	reported := errors.Join(r.report(ctx, observed, decision, outcome, now), r.letGo(ctx, decision))
+	again, reported := r.report(ctx, observed, decision, outcome, now)
+	reported = errors.Join(reported, r.letGo(ctx, decision))
 	if apierrors.IsConflict(reported) {
 		return reconcile.Result{RequeueAfter: soon}, outcome.Err()
 	}
 	if err := errors.Join(outcome.Err(), reported); err != nil {
 		return reconcile.Result{}, err
 	}
-	return requeue(decision, outcome, now), nil
+	next := requeue(decision, outcome, now)
+	if again > 0 && (next.RequeueAfter == 0 || next.RequeueAfter > again) {
+		next.RequeueAfter = again
+	}
+	return next, nil
 }
 
 // forget what is known of a namespace that nothing is declared for.
@@ -156,6 +162,9 @@ func requeue(d decide.Decision, o apply.Outcome, now time.Time) reconcile.Result
 			after = d
 		}
 	}
+	if d.NextFindings != nil {
+		sooner(d.NextFindings.Sub(now))
+	}
 	if o.Rejected() {
 		sooner(rejectedRetry)
 	}
@@ -165,13 +174,14 @@ func requeue(d decide.Decision, o apply.Outcome, now time.Time) reconcile.Result
 	return reconcile.Result{RequeueAfter: after}
 }
 
-// report writes the status of every profile of the namespace, and tells of changes by others.
-func (r *NamespaceReconciler) report(ctx context.Context, o facts.Observed, d decide.Decision, out apply.Outcome, now time.Time) error {
+// report writes the status of every profile of the namespace, and tells of changes
+// by others. again is when to look at the report once more; 0: not by itself.
+func (r *NamespaceReconciler) report(ctx context.Context, o facts.Observed, d decide.Decision, out apply.Outcome, now time.Time) (again time.Duration, err error) {
 	if d.Profile == nil {
-		return r.reportLeaving(ctx, d, out, now)
+		return 0, r.reportLeaving(ctx, d, out, now)
 	}
-	next, fresh := status.Compute(status.Input{Profile: d.Profile, Observed: o, Decision: d, Outcome: failures(out), Now: now})
-	var err error
+	computed := status.Compute(status.Input{Profile: d.Profile, Observed: o, Decision: d, Outcome: failures(out), Now: now})
+	next := computed.Status
 	if d.Implied() {
 		r.memory.reported(d.Profile.Namespace, &next)
 	} else {
@@ -179,16 +189,20 @@ func (r *NamespaceReconciler) report(ctx context.Context, o facts.Observed, d de
 		err = r.writeStatus(ctx, d.Profile, next)
 	}
 	if err == nil {
-		r.announce(ctx, o, d, next, fresh)
-		r.fleet.set(d.Profile.Namespace, standingOf(o, d, next))
+		r.announce(ctx, o, d, computed)
+		r.fleet.set(d.Profile.Namespace, standingOf(o, d, computed))
 	}
 	errs := []error{err}
+	if d.Compiled {
+		again, err = r.reports.write(ctx, d.Resolution.Posture, computed.Findings)
+		errs = append(errs, err)
+	}
 	for _, p := range o.Profiles[1:] {
 		if p.DeletionTimestamp == nil {
 			errs = append(errs, r.writeStatus(ctx, p, status.Superseded(p, d.Profile.Name, now)))
 		}
 	}
-	return errors.Join(append(errs, r.reportLeaving(ctx, d, out, now))...)
+	return again, errors.Join(append(errs, r.reportLeaving(ctx, d, out, now))...)
 }
 
 // writeStatus sends one request, or none when nothing changed.

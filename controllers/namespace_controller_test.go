@@ -16,6 +16,7 @@ import (
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/apply"
+	"github.com/meshsecurity/mesh-security-operator/internal/decide"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/snapshot"
 )
@@ -49,5 +50,18 @@ func TestWhoWaitsForTheCacheLooksAgainSoon(t *testing.T) {
 	got, err := r.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: "payments"}})
 	if err != nil || got.RequeueAfter != soon {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// Support for a version ends without any event.
+func TestANamespaceIsLookedAtWhenItsFindingsChange(t *testing.T) {
+	now := time.Date(2027, 2, 28, 23, 0, 0, 0, time.UTC)
+	at := now.Add(time.Hour)
+	got := requeue(decide.Decision{NextFindings: &at}, apply.Outcome{}, now)
+	if got.RequeueAfter != time.Hour {
+		t.Errorf("%+v", got)
+	}
+	if got := requeue(decide.Decision{}, apply.Outcome{}, now); got.RequeueAfter != 0 {
+		t.Errorf("looked at again for nothing: %+v", got)
 	}
 }

@@ -28,6 +28,7 @@ import (
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/apply"
+	"github.com/meshsecurity/mesh-security-operator/internal/audit/bulletins"
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
@@ -145,18 +146,24 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
+	told, err := reportsCache(mgr)
+	if err != nil {
+		return nil, err
+	}
+	kinds.tell(told, enqueue{priority: priorityFacts, namespaces: own, changed: reportChanged})
 	reader.GuardsRead = kinds.GuardsRead
 	reader.Served, reader.ControlPlaneRead, reader.Dependant = kinds.Served, kinds.ControlPlaneRead, kinds.Dependant
 	ledger := apply.NewLedger()
 	r := &NamespaceReconciler{
-		Reader: reader,
-		Writer: apply.NewWriter(c),
-		Ledger: ledger,
-		Status: c.Status(),
-		Events: mgr.GetEventRecorder(v1alpha1.ManagedByValue),
-		Clock:  cfg.Clock,
-		fleet:  known,
-		echoes: mine,
+		Reader:  reader,
+		Writer:  apply.NewWriter(c),
+		Ledger:  ledger,
+		Status:  c.Status(),
+		Events:  mgr.GetEventRecorder(v1alpha1.ManagedByValue),
+		Clock:   cfg.Clock,
+		fleet:   known,
+		reports: &reports{cache: told, client: c, served: kinds.Told, clock: cfg.Clock, of: map[string]reported{}},
+		echoes:  mine,
 	}
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("profile").
@@ -248,7 +255,7 @@ func namespaceChanged(before, after client.Object) bool {
 func configChanged(before, after client.Object) bool {
 	b, ok1 := before.(*corev1.ConfigMap)
 	a, ok2 := after.(*corev1.ConfigMap)
-	return !ok1 || !ok2 || b.Data["mesh"] != a.Data["mesh"]
+	return !ok1 || !ok2 || b.Data["mesh"] != a.Data["mesh"] || b.Data[bulletins.Key] != a.Data[bulletins.Key]
 }
 
 func deploymentChanged(before, after client.Object) bool {

@@ -169,6 +169,12 @@ const (
 const (
 	// ReasonNotEvaluated: the posture audit was not run.
 	ReasonNotEvaluated = "NotEvaluated"
+	// ReasonCompliant: nothing grave is open.
+	ReasonCompliant = "Compliant"
+	// ReasonFindingsOpen: a finding of severity High or above has no exception.
+	ReasonFindingsOpen = "FindingsOpen"
+	// ReasonFindingsUnknown: a check of severity High or above can't read what it needs.
+	ReasonFindingsUnknown = "FindingsUnknown"
 )
 
 // Reasons of Ready besides those of the condition that fails first.

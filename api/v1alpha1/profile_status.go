@@ -324,6 +324,9 @@ type FindingCounts struct {
 	// excepted findings, which an exception covers.
 	// +required
 	Excepted int32 `json:"excepted"`
+	// unknown findings, where a check can't read what it needs. Absent: none.
+	// +optional
+	Unknown int32 `json:"unknown,omitempty"`
 }
 
 // RuleStatus says how far one rule or port override is in force.
@@ -422,12 +425,31 @@ type FieldChange struct {
 	Observed string `json:"observed,omitempty"`
 }
 
+// FindingState says whether a finding counts.
+// +kubebuilder:validation:Enum=Open;Excepted;Unknown
+type FindingState string
+
+// The states of a finding.
+const (
+	// FindingOpen: it is so.
+	FindingOpen FindingState = "Open"
+	// FindingExcepted: it is so, and an exception covers it.
+	FindingExcepted FindingState = "Excepted"
+	// FindingUnknown: what would tell whether it is so can't be read. It is never a pass.
+	FindingUnknown FindingState = "Unknown"
+)
+
 // Finding is something that weakens the posture.
 type Finding struct {
 	// check is the ID of the check that found it.
 	// +required
 	// +kubebuilder:validation:MaxLength=16
 	Check string `json:"check"`
+
+	// state says whether it counts: Open; Excepted, by the exception that is
+	// named; or Unknown, where it can't be told.
+	// +optional
+	State FindingState `json:"state,omitempty"`
 
 	// severity of the finding.
 	// +required

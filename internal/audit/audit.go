@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
@@ -28,10 +29,20 @@ type Check struct {
 	References []string
 	// Reads are the kinds, as KIND.GROUP, without which the check can't tell.
 	Reads []string
+	// Aliases are codes of other tools for the same.
+	Aliases []string
+	// Compliance are controls of published standards that it bears on.
+	Compliance []string
 	// concerns are the areas whose enforcement could bring about what it looks for.
 	concerns []v1alpha1.Area
-	find     func(Input) []Finding
+	// find looks at what is declared, before anything is written; examine at
+	// what is in force. A check has one of them.
+	find    func(Input) []Finding
+	examine func(*Scene) []Finding
 }
+
+// Family is the first part of the ID, like MTLS.
+func (c Check) Family() string { family, _, _ := strings.Cut(c.ID, "-"); return family }
 
 // Finding is one, with what enforcing would have to do with it.
 type Finding struct {
@@ -41,23 +52,56 @@ type Finding struct {
 	Areas []v1alpha1.Area
 }
 
-// Run returns the findings of every check, the worst first.
-func Run(in Input) []Finding {
+// Preflight returns the findings about what is declared, the worst first.
+func Preflight(in Input) []Finding {
 	var out []Finding
 	for _, c := range Checks() {
-		if !slices.ContainsFunc(c.concerns, func(a v1alpha1.Area) bool { return Denies(in.Posture, a) }) {
+		if c.find == nil || !slices.ContainsFunc(c.concerns, func(a v1alpha1.Area) bool { return Denies(in.Posture, a) }) {
 			continue
 		}
 		found := append(c.find(in), c.unread(in)...)
 		for _, f := range found {
-			f.Check, f.Severity, f.Remediation = c.ID, c.Severity, cmp.Or(f.Remediation, c.Remediation)
-			f.Subject = mesh.Cut(f.Subject, maxSubject)
-			f.Message = mesh.Cut(f.Message, v1alpha1.MaxMessageBytes)
-			out = append(out, f)
+			out = append(out, c.complete(f))
 		}
 	}
 	Sort(out, func(f Finding) v1alpha1.Finding { return f.Finding })
 	return out
+}
+
+// Examine returns the findings about what is in force, the worst first.
+func Examine(s *Scene) []Finding {
+	var out []Finding
+	for _, c := range Checks() {
+		if c.examine == nil {
+			continue
+		}
+		for _, f := range c.examine(s) {
+			out = append(out, c.complete(f))
+		}
+	}
+	Sort(out, func(f Finding) v1alpha1.Finding { return f.Finding })
+	return out
+}
+
+// complete adds what is the same for all findings of a check.
+func (c Check) complete(f Finding) Finding {
+	f.Check, f.Severity, f.Remediation = c.ID, cmp.Or(f.Severity, c.Severity), cmp.Or(f.Remediation, c.Remediation)
+	f.State = cmp.Or(f.State, v1alpha1.FindingOpen)
+	f.Subject = mesh.Cut(f.Subject, maxSubject)
+	f.Message = mesh.Cut(f.Message, v1alpha1.MaxMessageBytes)
+	return f
+}
+
+// open is a finding about a subject, as KIND/NAME.
+func open(subject, format string, args ...any) Finding {
+	return Finding{Finding: v1alpha1.Finding{Subject: subject, Message: fmt.Sprintf(format, args...)}}
+}
+
+// unknown is one where it can't be told.
+func unknown(subject, format string, args ...any) Finding {
+	f := open(subject, "unknown: "+format, args...)
+	f.State = v1alpha1.FindingUnknown
+	return f
 }
 
 const maxSubject = 320
@@ -71,11 +115,9 @@ func (c Check) unread(in Input) []Finding {
 	var out []Finding
 	for _, kind := range c.Reads {
 		if slices.Contains(in.Facts.Dependants.Unread, kind) {
-			out = append(out, Finding{Areas: declared, Finding: v1alpha1.Finding{
-				Subject:     kind + "/*",
-				Message:     fmt.Sprintf("unknown: the API server serves %s and the operator can't read it, so that nothing tells whether one of them is locked out", kind),
-				Remediation: "give the operator the right to get, list and watch it, as config/rbac does",
-			}})
+			f := unknown(kind+"/*", "the API server serves %s and the operator can't read it, so that nothing tells whether one of them is locked out", kind)
+			f.Areas, f.Remediation = declared, "give the operator the right to get, list and watch it, as config/rbac does"
+			out = append(out, f)
 		}
 	}
 	return out

@@ -1,11 +1,19 @@
 package audit
 
-import "github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+import (
+	"slices"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+)
 
 var inbound = []v1alpha1.Area{v1alpha1.AreaMutualTLS, v1alpha1.AreaAuthorization}
 
 // Checks is the catalogue, sorted by ID.
 func Checks() []Check {
+	return slices.Concat(logChecks(), authorizationChecks(), controlChecks(), egressChecks(), enrolmentChecks(), lockChecks(), mutualTLSChecks(), networkChecks(), vulnerabilityChecks())
+}
+
+func lockChecks() []Check {
 	return []Check{
 		{
 			ID: "LOCK-001", Title: "Prometheus is refused", Severity: v1alpha1.SeverityHigh,

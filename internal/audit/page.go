@@ -19,6 +19,12 @@ LOCK is the [lock-out preflight](../how-to/adopt-without-outage.md#let-the-prefl
 		if len(c.Reads) > 0 {
 			fmt.Fprintf(&b, "- Reads, and says unknown where it can't: %s.\n", strings.Join(c.Reads, ", "))
 		}
+		if len(c.Aliases) > 0 {
+			fmt.Fprintf(&b, "- Known elsewhere as: %s.\n", strings.Join(c.Aliases, ", "))
+		}
+		if len(c.Compliance) > 0 {
+			fmt.Fprintf(&b, "- Bears on (our mapping): %s.\n", strings.Join(c.Compliance, "; "))
+		}
 		b.WriteString("- More: ")
 		for i, r := range c.References {
 			if i > 0 {

@@ -49,8 +49,13 @@ type Decision struct {
 	Shadows []drift.Change
 	// Steps are what is to be written, in order.
 	Steps []plan.Step
-	// Findings of the audit, the worst first.
+	// Findings of the preflight, the worst first: they are about what is declared.
 	Findings []audit.Finding
+	// Examined are findings about what is in force, the worst first.
+	Examined []audit.Finding
+	// NextFindings is when these change by themselves, as support for a version
+	// ends; nil where they do not.
+	NextFindings *time.Time
 	// Paused is true where an annotation stops all writes: the profile's, or that
 	// of a baseline that applies.
 	Paused bool
@@ -64,6 +69,8 @@ type Decision struct {
 	// LetGo is true when nothing keeps them any more.
 	LetGo bool
 
+	// at is the time that it was made for.
+	at time.Time
 	// compared is with what else what is desired was compared.
 	compared  drift.Options
 	judgement *judgement
@@ -85,6 +92,7 @@ func (d *Decision) Weigh(o facts.Observed) {
 	drift.Weigh(d.Changes, d.Desired, o.Live, d.compared)
 	if d.Compiled {
 		d.judge(o)
+		d.examine(o)
 	}
 }
 
@@ -95,7 +103,7 @@ func Act(o facts.Observed, now time.Time) Decision {
 	if len(o.Profiles) == 0 || o.Profiles[0].DeletionTimestamp != nil || o.Facts.Namespace.Terminating {
 		return withdraw(o)
 	}
-	d := Decision{Profile: o.Profiles[0], Fights: o.Fights, PausedBy: pausedBy(o)}
+	d := Decision{at: now, Profile: o.Profiles[0], Fights: o.Fights, PausedBy: pausedBy(o)}
 	d.Paused = d.PausedBy != ""
 	d.Resolution = posture.Resolve(posture.Input{Profile: d.Profile, Baselines: o.Baselines, Exceptions: o.Exceptions}, o.Facts, now)
 	compiler, ok := providers.Find(o.Facts.Mesh.Provider, o.Facts.Mesh.DataPlane)

@@ -20,7 +20,7 @@ import (
 func (d *Decision) compile(compiler mesh.Compiler, o facts.Observed) {
 	p := d.Resolution.Posture
 	d.Result = compiler.Compile(p, o.Facts)
-	d.Findings = audit.Run(audit.Input{Posture: p, Facts: o.Facts})
+	d.Findings = audit.Preflight(audit.Input{Posture: p, Facts: o.Facts})
 	if wait := held(p, d.Findings, d.Profile.Status.EnforcedAreas, d.Result.Objects, o.Live); len(wait) > 0 {
 		d.Resolution.Posture.Held = wait
 		d.Result = compiler.Compile(d.Resolution.Posture, o.Facts)

@@ -106,9 +106,33 @@ func (m *Model) reads(o facts.Object) bool {
 	return !has || rev == m.Mesh.Revision
 }
 
+// Reads says whether the mesh that carries the namespace reads an object.
+func (m *Model) Reads(o facts.Object) bool { return m.reads(o) }
+
 // everywhere says whether an object is of the namespace, or of the root namespace.
 func (m *Model) everywhere(o facts.Object) bool {
 	return o.GetNamespace() == m.Namespace || (o.GetNamespace() == m.Mesh.RootNamespace && m.Mesh.RootNamespace != "")
+}
+
+// Acts says whether an object acts on the namespace's workloads: it is of the
+// namespace, or of the mesh's root namespace, and not for another control
+// plane, nor for gateways and waypoints by targetRefs.
+func (m *Model) Acts(o facts.Object) bool {
+	switch o := o.(type) {
+	case *securityv1.AuthorizationPolicy:
+		if targeted(&o.Spec) {
+			return false
+		}
+	case *securityv1.RequestAuthentication:
+		if targeted(&o.Spec) {
+			return false
+		}
+	case *telemetryv1.Telemetry:
+		if targeted(&o.Spec) {
+			return false
+		}
+	}
+	return m.reads(o) && m.everywhere(o)
 }
 
 func (m *Model) add(o facts.Object, ref int) {

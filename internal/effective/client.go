@@ -106,6 +106,17 @@ func (m *Model) clientTransport(x *Exit) verdict {
 	return m.autoMutualTLS(c.ref)
 }
 
+// ClientTLS are the TLS settings with which a call to a host of a namespace
+// leaves, nil for none, where no route leads it to a subset. subsets is true
+// where some subset has settings of its own.
+func (m *Model) ClientTLS(x Exit, namespace string) (tls *networkingapi.ClientTLSSettings, subsets bool) {
+	c := m.clientFor(&x, namespace)
+	if c == nil {
+		return nil, false
+	}
+	return tlsOf(c.policy, x.Port), slices.ContainsFunc(c.subsets, func(s *networkingapi.Subset) bool { return tlsOf(s.GetTrafficPolicy(), x.Port) != nil })
+}
+
 func (m *Model) autoMutualTLS(ref int) verdict {
 	switch m.Mesh.AutoMutualTLS {
 	case facts.Yes:

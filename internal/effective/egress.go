@@ -75,6 +75,15 @@ func (m *Model) scopeOf(from Labels) *scope {
 	return m.rootScope
 }
 
+// Scope is the Sidecar that says what a workload's proxy knows; false for none.
+func (m *Model) Scope(from Labels) (Ref, bool) {
+	s := m.scopeOf(from)
+	if s == nil {
+		return Ref{}, false
+	}
+	return m.refs[s.ref], true
+}
+
 func (s *scope) knows(namespace, name string, port int32) bool {
 	return slices.ContainsFunc(s.imports, func(i imported) bool {
 		return (i.namespace == "*" || i.namespace == namespace) && (i.port == 0 || i.port == port) && hostCovers(i.host, name)

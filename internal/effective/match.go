@@ -140,3 +140,6 @@ func hostCovers(pattern, name string) bool {
 	tail, ok := strings.CutPrefix(pattern, "*")
 	return ok && strings.HasSuffix(strings.TrimPrefix(name, "*"), tail)
 }
+
+// Covers says whether a host of Istio's, exact or *.suffix, covers every name of another one.
+func Covers(pattern, name string) bool { return hostCovers(pattern, name) }

@@ -68,6 +68,8 @@ type Mesh struct {
 	Revision string
 	// Version of the control plane; empty where it can't be told.
 	Version string
+	// Namespace of its control plane and its configuration.
+	Namespace string
 	// RootNamespace holds the mesh-wide policies; istio-system where it can't be told.
 	RootNamespace string
 	// ConfigRead is true when the mesh configuration was found and understood;
@@ -78,6 +80,16 @@ type Mesh struct {
 	// ForeignTrust is true when the mesh accepts identities of trust domains
 	// besides its own: aliases or additional certificate authorities.
 	ForeignTrust bool
+	// TrustDomainAliases are the trust domains that count as its own.
+	TrustDomainAliases []string
+	// AnyTrustDomain is true when its control plane is told not to have proxies
+	// look at the trust domain of their callers.
+	AnyTrustDomain bool
+	// MinTLSVersion is the lowest that proxies accept of each other, and
+	// CipherSuites what they accept below TLS 1.3, as the mesh configuration
+	// writes them; empty for Istio's defaults.
+	MinTLSVersion string
+	CipherSuites  []string
 	// RegistryOnly says whether proxies let out only what is registered, where no
 	// Sidecar says so, by the mesh configuration.
 	RegistryOnly Tristate
@@ -86,6 +98,22 @@ type Mesh struct {
 	AutoMutualTLS Tristate
 	// AccessLogProviders are the mesh's default access log providers.
 	AccessLogProviders []string
+	// AccessLog says whether proxies log where no Telemetry and no default
+	// provider says so, by the mesh configuration.
+	AccessLog Tristate
+	// LogFormats are the access log formats that the mesh configuration gives
+	// instead of Istio's own, sorted by provider.
+	LogFormats []LogFormat
+	// PathNormalization is what proxies do to a request's path before they
+	// compare it, by the mesh configuration: NONE, BASE, MERGE_SLASHES or
+	// DECODE_AND_MERGE_SLASHES, and empty where it can't be told.
+	PathNormalization string
+	// TrustedProxies says whether gateways know of proxies in front of them, by
+	// the mesh configuration.
+	TrustedProxies Tristate
+	// Authorizers are the mesh's external authorizers, by the mesh
+	// configuration, sorted by name.
+	Authorizers []Authorizer
 	// ProviderHosts are NAMESPACE/HOST of services that proxies call for
 	// authorization, tracing or logging, by the mesh configuration.
 	ProviderHosts []string
@@ -96,6 +124,21 @@ type Mesh struct {
 	ClusterDomain string
 	// MissingKinds are kinds of the mesh that the API server does not serve, as GROUP/KIND.
 	MissingKinds []string
+}
+
+// LogFormat is a format of access logs.
+type LogFormat struct {
+	// Provider whose it is; empty for the proxies' own log.
+	Provider string
+	// Text of the format, or of all of its labels.
+	Text string
+}
+
+// Authorizer is an external authorizer of the mesh.
+type Authorizer struct {
+	Name string
+	// FailOpen is true where calls are let in while it does not answer.
+	FailOpen bool
 }
 
 // Tristate is yes, no or unknown; the zero value is unknown.
@@ -143,6 +186,9 @@ type Pod struct {
 	// Bypass lists, in words, settings of the pod by which traffic evades the
 	// mesh: host network, injection turned off, ports or addresses excluded.
 	Bypass []string
+	// Tampering lists, in words, settings of the pod by which its containers can
+	// change or evade the proxy beside them.
+	Tampering []string
 	// NativeSidecar is true when the proxy ends by itself once the pod's own
 	// containers have.
 	NativeSidecar bool
@@ -173,11 +219,16 @@ type Service struct {
 	Namespace, Name string
 	Labels          map[string]string
 	Selector        map[string]string
-	// External is true for a service of type ExternalName.
-	External bool
+	// External is true for a service of type ExternalName, and ExternalName what
+	// it stands for.
+	External     bool
+	ExternalName string
 	// Headless is true for a service whose name stands for its pods' addresses.
 	Headless bool
-	Ports    []ServicePort
+	// HidesCallers is true for a service that is reached from outside of the
+	// cluster and shows its pods a node's address instead of the caller's.
+	HidesCallers bool
+	Ports        []ServicePort
 	// Scraped are the ports of its pods that its annotations ask to be scraped.
 	Scraped []ScrapePort
 }

@@ -47,8 +47,24 @@ type Observed struct {
 	// Influences are objects that can change what is in force here in ways that
 	// can't be worked out.
 	Influences []Influence
+	// Routings are VirtualServices for calls within the mesh: those of the
+	// namespace, and of the mesh's root namespace where they are exported to it;
+	// sorted by namespace and name.
+	Routings []Routing
+	// Bulletins is the text of the table of vulnerabilities that takes the place
+	// of the built-in one; nil for none.
+	Bulletins *string
 	// Guards that are installed.
 	Guards Guards
+}
+
+// Routing is where a VirtualService leads calls within the mesh.
+type Routing struct {
+	Namespace, Name string
+	// Hosts whose calls it leads, and Destinations that it leads or mirrors them to.
+	Hosts, Destinations []string
+	// Delegates is true where it leaves some calls to another VirtualService.
+	Delegates bool
 }
 
 // Guards says which of the admission policies behind drift.guard are installed.

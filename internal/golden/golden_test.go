@@ -129,7 +129,7 @@ func (c *cluster) reconcile() decide.Decision {
 	if d.Profile == nil {
 		c.t.Fatalf("no profile in namespace %s", namespace)
 	}
-	d.Profile.Status, _ = status.Compute(status.Input{Profile: d.Profile, Observed: observed, Decision: d, Now: now})
+	d.Profile.Status = status.Compute(status.Input{Profile: d.Profile, Observed: observed, Decision: d, Now: now}).Status
 	if d.Implied() {
 		c.implied = &d.Profile.Status
 	} else if err := c.client.Status().Update(context.Background(), d.Profile); err != nil {

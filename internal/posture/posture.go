@@ -86,6 +86,8 @@ type Override struct {
 	Port     int32
 	Mode     v1alpha1.PortMode
 	Expires  *time.Time
+	// Exception that lets it be against a mandate; empty where it needs none.
+	Exception string `json:",omitempty"`
 }
 
 // Authorization is who may call the namespace's workloads.

@@ -220,7 +220,7 @@ func (r *resolver) mutualTLS(declared *v1alpha1.MutualTLS) *MutualTLS {
 			}
 			r.changes(at)
 		}
-		if !r.mayOverride(v, path, refused) {
+		if !r.mayOverride(&v, path, refused) {
 			refused = append(refused, v)
 			continue
 		}
@@ -233,8 +233,8 @@ func (r *resolver) mutualTLS(declared *v1alpha1.MutualTLS) *MutualTLS {
 // exception does: one that mandates Strict lets none, but for those that end
 // within the time that it gives itself. One that an earlier override stands in
 // the way of does not come into force as that one is refused.
-func (r *resolver) mayOverride(o Override, path string, refused []Override) bool {
-	why, remedy := r.unlasting(o)
+func (r *resolver) mayOverride(o *Override, path string, refused []Override) bool {
+	why, remedy := r.unlasting(*o)
 	for _, f := range refused {
 		if why == "" && facts.Overlap(f.Selector, o.Selector) && (!maps.Equal(f.Selector, o.Selector) || f.Port == o.Port) {
 			why, remedy = "override "+f.Name+", which is refused, stands in its way", "remove that one, or "
@@ -244,6 +244,7 @@ func (r *resolver) mayOverride(o Override, path string, refused []Override) bool
 		return true
 	}
 	if e := r.excepted(CheckPortOverride, o.Selector); e != nil {
+		o.Exception = e.Name
 		r.allow(*e, CheckPortOverride, path, "port override "+o.Name)
 		return true
 	}

@@ -31,6 +31,11 @@ var (
 		Help: "1 while the annotation meshsecurity.io/paused stops all writes for a namespace's profile.",
 	}, []string{"namespace"})
 
+	findingsOpen = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "meshsec_findings",
+		Help: "Findings in a namespace by check, severity and state (Open, Excepted, Unknown).",
+	}, []string{"namespace", "check", "severity", "state"})
+
 	baselineNamespaces = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "meshsec_baseline_namespaces",
 		Help: "Namespaces that a baseline selects, and of these those that enforce it, have no open drift, and have no finding of severity High or above.",
@@ -43,7 +48,7 @@ var (
 )
 
 func init() { //nolint:gochecknoinits // the way in which controller-runtime collects metrics
-	metrics.Registry.MustRegister(driftTotal, writesTotal, profileCondition, profilePaused, baselineNamespaces, exceptionState)
+	metrics.Registry.MustRegister(driftTotal, writesTotal, profileCondition, profilePaused, findingsOpen, baselineNamespaces, exceptionState)
 }
 
 // Drift counts a change by somebody else.
@@ -84,10 +89,44 @@ func Profile(namespace string, conditions []metav1.Condition, paused bool) {
 	profilePaused.WithLabelValues(namespace).Set(v)
 }
 
+// findings has what is shown of each namespace, so that nothing else is looked at.
+var findings = struct {
+	sync.Mutex
+	of map[string]map[findingLabels]int
+}{of: map[string]map[findingLabels]int{}}
+
+type findingLabels struct{ check, severity, state string }
+
+// Findings shows what was found in a namespace.
+func Findings(namespace string, found []v1alpha1.Finding) {
+	counts := make(map[findingLabels]int, len(found))
+	for _, f := range found {
+		counts[findingLabels{f.Check, string(f.Severity), string(f.State)}]++
+	}
+	findings.Lock()
+	defer findings.Unlock()
+	before := findings.of[namespace]
+	for l := range before {
+		if counts[l] == 0 {
+			findingsOpen.DeleteLabelValues(namespace, l.check, l.severity, l.state)
+		}
+	}
+	for l, n := range counts {
+		if before[l] != n {
+			findingsOpen.WithLabelValues(namespace, l.check, l.severity, l.state).Set(float64(n))
+		}
+	}
+	findings.of[namespace] = counts
+	if len(counts) == 0 {
+		delete(findings.of, namespace)
+	}
+}
+
 // Forget drops what is shown of a namespace that has no profile any more.
 func Forget(namespace string) {
 	profileCondition.DeletePartialMatch(prometheus.Labels{"namespace": namespace})
 	profilePaused.DeletePartialMatch(prometheus.Labels{"namespace": namespace})
+	Findings(namespace, nil)
 }
 
 // Baseline shows how the namespaces of a baseline stand; nil while that is not known.

@@ -39,3 +39,23 @@ meshsec_profile_paused{namespace="pay"} 1
 		t.Errorf("%d series of a namespace that is gone", n)
 	}
 }
+
+func TestFindings(t *testing.T) {
+	open := func(check string) v1alpha1.Finding {
+		return v1alpha1.Finding{Check: check, Severity: v1alpha1.SeverityHigh, State: v1alpha1.FindingOpen}
+	}
+	Findings("shop", []v1alpha1.Finding{open("ENR-001")})
+	Findings("pay", []v1alpha1.Finding{open("ENR-001"), open("ENR-001"), open("ENR-002")})
+	if n := testutil.ToFloat64(findingsOpen.WithLabelValues("pay", "ENR-001", "High", "Open")); n != 2 {
+		t.Errorf("%v", n)
+	}
+	Findings("pay", []v1alpha1.Finding{open("ENR-001")})
+	if n := testutil.CollectAndCount(findingsOpen); n != 2 {
+		t.Errorf("%d series, want one of each namespace", n)
+	}
+	Forget("pay")
+	Forget("shop")
+	if n := testutil.CollectAndCount(findingsOpen); n != 0 || len(findings.of) != 0 {
+		t.Errorf("%d series of namespaces that are gone", n)
+	}
+}

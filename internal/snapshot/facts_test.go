@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -96,12 +97,55 @@ func TestServiceFactsFillInTheTargetPort(t *testing.T) {
 	}
 }
 
+// Of what istiod is told, the cache keeps what makes callers of every trust domain the mesh's.
+func TestTrimKeepsWhatIstiodIsTold(t *testing.T) {
+	for value, want := range map[string]int{"true": 1, "1": 1, "false": 0, "": 0, "maybe": 0} {
+		d := &appsv1.Deployment{}
+		d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "discovery", Env: []corev1.EnvVar{{Name: "PILOT_SKIP_VALIDATE_TRUST_DOMAIN", Value: value}, {Name: "REVISION", Value: "true"}}}}
+		trimmed, err := Trim(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := trimmed.(*appsv1.Deployment).Spec.Template.Spec.Containers[0].Env; len(got) != want {
+			t.Errorf("%q: %v", value, got)
+		}
+	}
+}
+
+func TestServicesThatHideTheirCallers(t *testing.T) {
+	for _, c := range []struct {
+		kind  corev1.ServiceType
+		local bool
+		want  bool
+	}{{corev1.ServiceTypeClusterIP, false, false}, {corev1.ServiceTypeLoadBalancer, false, true}, {corev1.ServiceTypeLoadBalancer, true, false}, {corev1.ServiceTypeNodePort, false, true}} {
+		s := &corev1.Service{Spec: corev1.ServiceSpec{Type: c.kind, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyCluster}}
+		if c.local {
+			s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+		}
+		if got := ServiceFacts(trimService(s)).HidesCallers; got != c.want {
+			t.Errorf("%+v: got %v", c, got)
+		}
+	}
+}
+
+func TestAServiceKeepsWhatItStandsFor(t *testing.T) {
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "db"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "db.example.com"}}
+	trimmed, err := Trim(svc.DeepCopy())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := ServiceFacts(trimmed.(*corev1.Service)); !got.External || got.ExternalName != "db.example.com" {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestReadMeshConfig(t *testing.T) {
 	m := facts.Mesh{RootNamespace: "istio-system", TrustDomain: "cluster.local", ClusterDomain: "cluster.local"}
 	readMeshConfig(`
 rootNamespace: mesh-root
 trustDomain: prod.example.com
 trustDomainAliases: [old.example.com]
+meshMTLS: {minProtocolVersion: TLSV1_3, cipherSuites: [ECDHE-RSA-AES128-GCM-SHA256]}
 defaultProviders: {accessLogging: [otel]}
 extensionProviders:
 - name: authz
@@ -110,12 +154,24 @@ extensionProviders:
   envoyOtelAls: {service: telemetry/collector.telemetry.svc.cluster.local, port: 4317}
 - name: elsewhere
   zipkin: {service: zipkin.example.com, port: 9411}
+- name: weak
+  envoyExtAuthzHttp: {service: weak.example.com, port: 80, failOpen: true}
+- name: json
+  envoyFileAccessLog: {path: /dev/stdout, logFormat: {labels: {why: "%RESPONSE_CODE_DETAILS%", code: "%RESPONSE_CODE%"}}}
+accessLogFile: /dev/stdout
+accessLogFormat: "%RESPONSE_CODE%"
+pathNormalization: {normalization: MERGE_SLASHES}
+defaultConfig: {gatewayTopology: {numTrustedProxies: 1}}
 `, &m)
 	want := facts.Mesh{
 		RootNamespace: "mesh-root", TrustDomain: "prod.example.com", ClusterDomain: "cluster.local", ConfigRead: true, ForeignTrust: true,
+		TrustDomainAliases: []string{"old.example.com"}, MinTLSVersion: "TLSV1_3", CipherSuites: []string{"ECDHE-RSA-AES128-GCM-SHA256"},
 		RegistryOnly: facts.No, AutoMutualTLS: facts.Yes,
-		AccessLogProviders: []string{"otel"},
-		ProviderHosts:      []string{"security/authz.security.svc.cluster.local", "telemetry/collector.telemetry.svc.cluster.local"},
+		AccessLogProviders: []string{"otel"}, AccessLog: facts.Yes,
+		LogFormats:        []facts.LogFormat{{Text: "%RESPONSE_CODE%"}, {Provider: "json", Text: "%RESPONSE_CODE% %RESPONSE_CODE_DETAILS%"}},
+		PathNormalization: "MERGE_SLASHES", TrustedProxies: facts.Yes,
+		Authorizers:   []facts.Authorizer{{Name: "authz"}, {Name: "weak", FailOpen: true}},
+		ProviderHosts: []string{"security/authz.security.svc.cluster.local", "telemetry/collector.telemetry.svc.cluster.local"},
 	}
 	if diff := cmp.Diff(want, m); diff != "" {
 		t.Error(diff)
@@ -123,13 +179,14 @@ extensionProviders:
 
 	var closed facts.Mesh
 	readMeshConfig("enableAutoMtls: false\noutboundTrafficPolicy: {mode: REGISTRY_ONLY}", &closed)
-	if closed.RegistryOnly != facts.Yes || closed.AutoMutualTLS != facts.No {
+	if closed.RegistryOnly != facts.Yes || closed.AutoMutualTLS != facts.No || closed.AccessLog != facts.No ||
+		closed.PathNormalization != "BASE" || closed.TrustedProxies != facts.No {
 		t.Errorf("%+v", closed)
 	}
 
 	broken := facts.Mesh{TrustDomain: "cluster.local"}
 	readMeshConfig("trustDomain: [", &broken)
-	if broken.ConfigRead || broken.RegistryOnly != facts.Unknown || broken.TrustDomain != "cluster.local" {
+	if broken.ConfigRead || broken.RegistryOnly != facts.Unknown || broken.AccessLog != facts.Unknown || broken.PathNormalization != "" || broken.TrustDomain != "cluster.local" {
 		t.Errorf("what can't be read must stay unknown: %+v", broken)
 	}
 }

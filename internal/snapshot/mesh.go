@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	securityv1beta1 "istio.io/api/security/v1beta1"
@@ -17,6 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/audit/bulletins"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 )
@@ -34,7 +37,7 @@ const (
 func (r *Reader) mesh(ctx context.Context, ns *corev1.Namespace, declared *v1alpha1.MeshReference) (facts.Mesh, error) {
 	m := facts.Mesh{
 		Provider: v1alpha1.ProviderIstio, DataPlane: v1alpha1.DataPlaneSidecar,
-		RootNamespace: r.MeshNamespace, TrustDomain: "cluster.local", ClusterDomain: r.ClusterDomain,
+		Namespace: r.MeshNamespace, RootNamespace: r.MeshNamespace, TrustDomain: "cluster.local", ClusterDomain: r.ClusterDomain,
 	}
 	switch {
 	case ns.Labels[dataPlaneMode] == "ambient":
@@ -86,6 +89,7 @@ func (r *Reader) controlPlane(ctx context.Context, ns *corev1.Namespace, m *fact
 		for _, c := range d.Spec.Template.Spec.Containers {
 			if c.Name == "discovery" {
 				m.Version = imageTag(c.Image)
+				m.AnyTrustDomain = slices.ContainsFunc(c.Env, skipsTrustDomain)
 			}
 		}
 	}
@@ -107,6 +111,30 @@ func (r *Reader) controlPlane(ctx context.Context, ns *corev1.Namespace, m *fact
 	return nil
 }
 
+// skipTrustDomain is istiod's setting by which proxies accept callers of every
+// trust domain (istio.io/docs, pilot-discovery).
+const skipTrustDomain = "PILOT_SKIP_VALIDATE_TRUST_DOMAIN"
+
+func skipsTrustDomain(e corev1.EnvVar) bool {
+	on, err := strconv.ParseBool(e.Value)
+	return e.Name == skipTrustDomain && err == nil && on
+}
+
+// bulletins reads the table that replaces the built-in one. It is in the mesh's
+// namespace, where the operator reads the mesh configuration anyway.
+func (r *Reader) bulletins(ctx context.Context) (*string, error) {
+	if !r.ControlPlaneRead() {
+		return nil, nil
+	}
+	var cm corev1.ConfigMap
+	found, err := r.getFrom(ctx, r.Optional, types.NamespacedName{Namespace: r.MeshNamespace, Name: bulletins.ConfigMap}, &cm)
+	if err != nil || !found {
+		return nil, err
+	}
+	text := cm.Data[bulletins.Key]
+	return &text, nil
+}
+
 // meshConfig is the part of Istio's MeshConfig (istio.io/api/mesh/v1alpha1)
 // that decides what policies mean.
 type meshConfig struct {
@@ -117,11 +145,26 @@ type meshConfig struct {
 	DefaultProviders   struct {
 		AccessLogging []string `json:"accessLogging"`
 	} `json:"defaultProviders"`
-	ExtensionProviders    []map[string]any `json:"extensionProviders"`
-	EnableAutoMTLS        *bool            `json:"enableAutoMtls"`
+	ExtensionProviders []map[string]any `json:"extensionProviders"`
+	EnableAutoMTLS     *bool            `json:"enableAutoMtls"`
+	MeshMTLS           struct {
+		MinProtocolVersion string   `json:"minProtocolVersion"`
+		CipherSuites       []string `json:"cipherSuites"`
+	} `json:"meshMTLS"`
 	OutboundTrafficPolicy struct {
 		Mode string `json:"mode"`
 	} `json:"outboundTrafficPolicy"`
+	AccessLogFile               string `json:"accessLogFile"`
+	AccessLogFormat             string `json:"accessLogFormat"`
+	EnableEnvoyAccessLogService bool   `json:"enableEnvoyAccessLogService"`
+	PathNormalization           struct {
+		Normalization string `json:"normalization"`
+	} `json:"pathNormalization"`
+	DefaultConfig struct {
+		GatewayTopology struct {
+			NumTrustedProxies int `json:"numTrustedProxies"`
+		} `json:"gatewayTopology"`
+	} `json:"defaultConfig"`
 }
 
 // readMeshConfig fills in what the mesh configuration says. One that can't be
@@ -135,23 +178,55 @@ func readMeshConfig(text string, m *facts.Mesh) {
 	m.RootNamespace = cmp.Or(c.RootNamespace, m.RootNamespace)
 	m.TrustDomain = cmp.Or(c.TrustDomain, m.TrustDomain)
 	m.ForeignTrust = len(c.TrustDomainAliases) > 0 || len(c.CACertificates) > 0
+	m.TrustDomainAliases = c.TrustDomainAliases
+	m.MinTLSVersion, m.CipherSuites = c.MeshMTLS.MinProtocolVersion, c.MeshMTLS.CipherSuites
 	m.RegistryOnly = tristate(c.OutboundTrafficPolicy.Mode == "REGISTRY_ONLY")
 	m.AutoMutualTLS = tristate(c.EnableAutoMTLS == nil || *c.EnableAutoMTLS)
 	m.AccessLogProviders = c.DefaultProviders.AccessLogging
+	m.AccessLog = tristate(c.AccessLogFile != "" || c.EnableEnvoyAccessLogService)
+	if c.AccessLogFormat != "" {
+		m.LogFormats = append(m.LogFormats, facts.LogFormat{Text: c.AccessLogFormat})
+	}
+	m.PathNormalization = c.PathNormalization.Normalization
+	if m.PathNormalization == "" || m.PathNormalization == "DEFAULT" {
+		m.PathNormalization = "BASE"
+	}
+	m.TrustedProxies = tristate(c.DefaultConfig.GatewayTopology.NumTrustedProxies > 0)
 	for _, p := range c.ExtensionProviders {
-		for _, settings := range p {
+		name, _ := p["name"].(string)
+		for kind, settings := range p {
 			s, ok := settings.(map[string]any)
 			if !ok {
 				continue
+			}
+			if strings.HasPrefix(kind, "envoyExtAuthz") {
+				open, _ := s["failOpen"].(bool)
+				m.Authorizers = append(m.Authorizers, facts.Authorizer{Name: name, FailOpen: open})
+			}
+			if text := logFormat(s["logFormat"]); text != "" {
+				m.LogFormats = append(m.LogFormats, facts.LogFormat{Provider: name, Text: text})
 			}
 			if host, ok := s["service"].(string); ok {
 				m.ProviderHosts = append(m.ProviderHosts, providerHost(host, m.ClusterDomain))
 			}
 		}
 	}
+	slices.SortFunc(m.Authorizers, func(a, b facts.Authorizer) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(m.LogFormats, func(a, b facts.LogFormat) int { return strings.Compare(a.Provider, b.Provider) })
 	m.ProviderHosts = slices.DeleteFunc(m.ProviderHosts, func(h string) bool { return h == "" })
 	slices.Sort(m.ProviderHosts)
 	m.ProviderHosts = slices.Compact(m.ProviderHosts)
+}
+
+// logFormat is a provider's text, or what its labels hold, in their order.
+func logFormat(format any) string {
+	f, _ := format.(map[string]any)
+	text, _ := f["text"].(string)
+	labels, _ := f["labels"].(map[string]any)
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		text = strings.TrimPrefix(fmt.Sprintf("%s %v", text, labels[k]), " ")
+	}
+	return text
 }
 
 func tristate(b bool) facts.Tristate {

@@ -251,7 +251,7 @@ func (r *Reader) listAll(ctx context.Context, k mesh.Kind, lists [][]client.List
 
 // influences lists objects of others, by name, of which it can't be worked out
 // what they do here.
-func (r *Reader) influences(ctx context.Context, namespace, root string) ([]facts.Influence, error) {
+func (r *Reader) influences(ctx context.Context, namespace, root string, routings []facts.Routing) ([]facts.Influence, error) {
 	var out []facts.Influence
 	namespaces := slices.Compact([]string{namespace, root})
 	for _, e := range []struct {
@@ -275,37 +275,46 @@ func (r *Reader) influences(ctx context.Context, namespace, root string) ([]fact
 			}
 		}
 	}
-	routes, err := r.routes(ctx, namespace, namespaces)
-	out = append(out, routes...)
+	for _, v := range routings {
+		// Istio lets proxies reach what a route leads to, whether or not their
+		// Sidecar names it.
+		if leadsAway(v, r.ClusterDomain) {
+			out = append(out, facts.Influence{Kind: "VirtualService", Namespace: v.Namespace, Name: v.Name,
+				Areas: []v1alpha1.Area{v1alpha1.AreaEgress}, What: "leads calls to hosts of other namespaces"})
+		}
+	}
 	slices.SortFunc(out, func(a, b facts.Influence) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
-	return out, err
+	return out, nil
 }
 
-// routes lists VirtualServices for calls within the mesh that lead from a host
-// to another namespace's: Istio lets proxies reach what a route leads to,
-// whether or not their Sidecar names it.
-func (r *Reader) routes(ctx context.Context, namespace string, in []string) ([]facts.Influence, error) {
+// routings lists where VirtualServices lead calls within the mesh: those of the
+// namespace, and of the root namespace where they are exported to it.
+func (r *Reader) routings(ctx context.Context, namespace, root string) ([]facts.Routing, error) {
 	kind, _ := mesh.KindOf(&networkingv1.VirtualService{})
 	if !r.Served(kind.GVK) {
 		return nil, nil
 	}
-	var out []facts.Influence
-	for _, ns := range in {
-		items, err := r.list(ctx, kind, client.InNamespace(ns))
-		if err != nil {
-			return nil, err
+	items, err := r.listAll(ctx, kind, [][]client.ListOption{{client.InNamespace(namespace)}, {client.InNamespace(root)}})
+	var out []facts.Routing
+	for _, o := range items {
+		v, ok := o.(*networkingv1.VirtualService)
+		if !ok || (v.Namespace == namespace && managed(v)) || (v.Namespace != namespace && !visible(v, namespace)) {
+			continue
 		}
-		for _, o := range items {
-			v, ok := o.(*networkingv1.VirtualService)
-			if ok && !managed(v) && leadsAway(v, r.ClusterDomain) && (ns == namespace || visible(v, namespace)) {
-				out = append(out, facts.Influence{Kind: kind.GVK.Kind, Namespace: ns, Name: v.Name,
-					Areas: []v1alpha1.Area{v1alpha1.AreaEgress}, What: "leads calls to hosts of other namespaces"})
+		if g := v.Spec.GetGateways(); len(g) > 0 && !slices.Contains(g, "mesh") {
+			continue
+		}
+		routing := facts.Routing{Namespace: v.Namespace, Name: v.Name, Hosts: v.Spec.GetHosts(), Delegates: delegates(v)}
+		for _, d := range destinations(v) {
+			if !slices.Contains(routing.Destinations, d.GetHost()) {
+				routing.Destinations = append(routing.Destinations, d.GetHost())
 			}
 		}
+		out = append(out, routing)
 	}
-	return out, nil
+	return out, err
 }
 
 // managed says whether an object has a name and the label that the operator
@@ -314,13 +323,10 @@ func managed(o client.Object) bool {
 	return strings.HasPrefix(o.GetName(), mesh.NamePrefix) && o.GetLabels()[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByValue
 }
 
-func leadsAway(v *networkingv1.VirtualService, domain string) bool {
-	if g := v.Spec.GetGateways(); len(g) > 0 && !slices.Contains(g, "mesh") {
-		return false
-	}
-	return delegates(v) || slices.ContainsFunc(destinations(v), func(d *networkingapi.Destination) bool {
-		h := d.GetHost()
-		return !slices.Contains(v.Spec.GetHosts(), h) && !within(h, v.Namespace, domain)
+// leadsAway says whether calls are led from a host to another namespace's.
+func leadsAway(v facts.Routing, domain string) bool {
+	return v.Delegates || slices.ContainsFunc(v.Destinations, func(h string) bool {
+		return !slices.Contains(v.Hosts, h) && !within(h, v.Namespace, domain)
 	})
 }
 

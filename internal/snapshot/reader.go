@@ -101,7 +101,11 @@ func (r *Reader) Read(ctx context.Context, namespace string) (facts.Observed, er
 	collect(err)
 	out.Guards, err = r.guards(ctx)
 	collect(err)
-	out.Influences, err = r.influences(ctx, namespace, out.Facts.Mesh.RootNamespace)
+	out.Routings, err = r.routings(ctx, namespace, out.Facts.Mesh.RootNamespace)
+	collect(err)
+	out.Influences, err = r.influences(ctx, namespace, out.Facts.Mesh.RootNamespace, out.Routings)
+	collect(err)
+	out.Bulletins, err = r.bulletins(ctx)
 	collect(err)
 	return out, errors.Join(errs...)
 }

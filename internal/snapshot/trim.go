@@ -103,6 +103,9 @@ func trimPod(p *corev1.Pod) *corev1.Pod {
 	}
 	out.Spec.ServiceAccountName = p.Spec.ServiceAccountName
 	out.Spec.HostNetwork = p.Spec.HostNetwork
+	if c := p.Spec.SecurityContext; c != nil && c.RunAsUser != nil && *c.RunAsUser == proxyUser {
+		out.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: c.RunAsUser}
+	}
 	out.Spec.InitContainers = trimContainers(p, p.Spec.InitContainers)
 	out.Spec.Containers = trimContainers(p, p.Spec.Containers)
 	if i := slices.IndexFunc(p.Spec.Volumes, apiToken); i >= 0 {
@@ -126,6 +129,7 @@ func trimContainers(p *corev1.Pod, in []corev1.Container) []corev1.Container {
 				t.Args = []string{"router"}
 			}
 		} else {
+			t.SecurityContext = trimSecurity(c.SecurityContext)
 			t.LivenessProbe, t.ReadinessProbe, t.StartupProbe = trimProbe(p, c.LivenessProbe), trimProbe(p, c.ReadinessProbe), trimProbe(p, c.StartupProbe)
 		}
 		out = append(out, t)
@@ -133,9 +137,39 @@ func trimContainers(p *corev1.Pod, in []corev1.Container) []corev1.Container {
 	return out
 }
 
+// trimSecurity keeps what lets a container reach the proxy beside it.
+func trimSecurity(c *corev1.SecurityContext) *corev1.SecurityContext {
+	if c == nil {
+		return nil
+	}
+	var out corev1.SecurityContext
+	if c.Privileged != nil && *c.Privileged {
+		out.Privileged = c.Privileged
+	}
+	if c.RunAsUser != nil && *c.RunAsUser == proxyUser {
+		out.RunAsUser = c.RunAsUser
+	}
+	if c.Capabilities != nil {
+		for _, add := range c.Capabilities.Add {
+			if slices.Contains(networkCapabilities, add) {
+				if out.Capabilities == nil {
+					out.Capabilities = &corev1.Capabilities{}
+				}
+				out.Capabilities.Add = append(out.Capabilities.Add, add)
+			}
+		}
+	}
+	if out.Privileged == nil && out.RunAsUser == nil && out.Capabilities == nil {
+		return nil
+	}
+	return &out
+}
+
 func trimService(s *corev1.Service) *corev1.Service {
 	out := &corev1.Service{TypeMeta: s.TypeMeta, ObjectMeta: trimMeta(s.ObjectMeta)}
-	out.Spec = corev1.ServiceSpec{Selector: s.Spec.Selector, Type: s.Spec.Type, Ports: s.Spec.Ports}
+	out.Spec = corev1.ServiceSpec{
+		Selector: s.Spec.Selector, Type: s.Spec.Type, ExternalName: s.Spec.ExternalName, Ports: s.Spec.Ports, ExternalTrafficPolicy: s.Spec.ExternalTrafficPolicy,
+	}
 	if s.Spec.ClusterIP == corev1.ClusterIPNone {
 		out.Spec.ClusterIP = corev1.ClusterIPNone
 	}
@@ -167,7 +201,8 @@ func trimMetadata(m *metav1.PartialObjectMetadata) *metav1.PartialObjectMetadata
 func trimDeployment(d *appsv1.Deployment) *appsv1.Deployment {
 	out := &appsv1.Deployment{TypeMeta: d.TypeMeta, ObjectMeta: trimMeta(d.ObjectMeta)}
 	for _, c := range d.Spec.Template.Spec.Containers {
-		out.Spec.Template.Spec.Containers = append(out.Spec.Template.Spec.Containers, corev1.Container{Name: c.Name, Image: c.Image})
+		out.Spec.Template.Spec.Containers = append(out.Spec.Template.Spec.Containers, corev1.Container{Name: c.Name, Image: c.Image,
+			Env: slices.DeleteFunc(slices.Clone(c.Env), func(e corev1.EnvVar) bool { return !skipsTrustDomain(e) })})
 	}
 	out.Status.AvailableReplicas = d.Status.AvailableReplicas
 	return out

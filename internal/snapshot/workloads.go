@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -47,6 +48,7 @@ func PodFacts(p *corev1.Pod) (facts.Pod, bool) {
 		Owner:          owner(p),
 		Ambient:        p.Annotations[ambientRedirection] == "enabled",
 		Bypass:         bypass(p),
+		Tampering:      tampering(p),
 	}
 	if out.ServiceAccount == "" {
 		out.ServiceAccount = "default"
@@ -104,6 +106,53 @@ func bypass(p *corev1.Pod) []string {
 	return out
 }
 
+// proxyUser is the user of Istio's proxy, whose traffic is not captured.
+const proxyUser int64 = 1337
+
+// networkCapabilities let a container change what is captured.
+var networkCapabilities = []corev1.Capability{"NET_ADMIN", "NET_RAW", "CAP_NET_ADMIN", "CAP_NET_RAW", "ALL"}
+
+// proxyAnnotations replace parts of the injected proxy.
+var proxyAnnotations = []string{"sidecar.istio.io/proxyImage", "sidecar.istio.io/bootstrapOverride", "sidecar.istio.io/userVolume", "sidecar.istio.io/userVolumeMount"}
+
+// initContainer is the injected one that sets the capture up, by rights that
+// no other container is to have.
+const initContainer = "istio-init"
+
+func tampering(p *corev1.Pod) []string {
+	var out []string
+	podUser := p.Spec.SecurityContext != nil && p.Spec.SecurityContext.RunAsUser != nil && *p.Spec.SecurityContext.RunAsUser == proxyUser
+	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
+		if c.Name == proxyContainer || c.Name == initContainer {
+			continue
+		}
+		s := c.SecurityContext
+		if s == nil {
+			s = &corev1.SecurityContext{}
+		}
+		if s.Privileged != nil && *s.Privileged {
+			out = append(out, fmt.Sprintf("container %s is privileged", c.Name))
+		}
+		if s.RunAsUser != nil && *s.RunAsUser == proxyUser || s.RunAsUser == nil && podUser {
+			out = append(out, fmt.Sprintf("container %s runs as the proxy's user %d, whose traffic is not captured", c.Name, proxyUser))
+		}
+		if s.Capabilities != nil {
+			for _, add := range s.Capabilities.Add {
+				if slices.Contains(networkCapabilities, add) {
+					out = append(out, fmt.Sprintf("container %s has the capability %s", c.Name, add))
+				}
+			}
+		}
+	}
+	for _, a := range proxyAnnotations {
+		if v := p.Annotations[a]; v != "" {
+			out = append(out, a+"="+cut(v, 64))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 func cut(s string, n int) string {
 	if len(s) <= n {
 		return s
@@ -125,8 +174,10 @@ func imageTag(image string) string {
 func ServiceFacts(s *corev1.Service) facts.Service {
 	out := facts.Service{
 		Namespace: s.Namespace, Name: s.Name, Labels: s.Labels, Selector: s.Spec.Selector,
-		External: s.Spec.Type == corev1.ServiceTypeExternalName,
+		External: s.Spec.Type == corev1.ServiceTypeExternalName, ExternalName: s.Spec.ExternalName,
 		Headless: s.Spec.ClusterIP == corev1.ClusterIPNone, Scraped: scraped(s.Annotations),
+		HidesCallers: (s.Spec.Type == corev1.ServiceTypeNodePort || s.Spec.Type == corev1.ServiceTypeLoadBalancer) &&
+			s.Spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal,
 	}
 	for _, p := range s.Spec.Ports {
 		port := facts.ServicePort{Name: p.Name, Protocol: string(p.Protocol), Port: p.Port, Target: p.TargetPort}

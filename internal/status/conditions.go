@@ -2,11 +2,13 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/audit"
 	"github.com/meshsecurity/mesh-security-operator/internal/effective"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/internal/posture"
@@ -50,7 +52,7 @@ func find(conds []metav1.Condition, kind string) *metav1.Condition {
 }
 
 // conditions computes all of them, in the order in which a reader asks.
-func (c *computer) conditions(rules []v1alpha1.RuleStatus) {
+func (c *computer) conditions(rules []v1alpha1.RuleStatus, findings []v1alpha1.Finding) {
 	c.accepted()
 	switch accepted := c.get(v1alpha1.ConditionAccepted); {
 	case accepted.Status != metav1.ConditionTrue && accepted.Reason != v1alpha1.ReasonMandateViolated:
@@ -60,9 +62,56 @@ func (c *computer) conditions(rules []v1alpha1.RuleStatus) {
 		c.programmed()
 		c.inSync()
 		c.enforced(rules)
-		c.set(v1alpha1.ConditionCompliant, metav1.ConditionUnknown, v1alpha1.ReasonNotEvaluated, "this version does not audit the namespace")
+		c.compliant(findings)
 	}
 	c.ready(rules)
+}
+
+// compliant says whether something grave is open. What can't be read is no pass.
+func (c *computer) compliant(findings []v1alpha1.Finding) {
+	list := func(state v1alpha1.FindingState) (out []string) {
+		for _, f := range findings {
+			if f.State == state && grave(f) && !slices.Contains(out, f.Check) {
+				out = append(out, f.Check)
+			}
+		}
+		return out
+	}
+	switch open, unknown := list(v1alpha1.FindingOpen), list(v1alpha1.FindingUnknown); {
+	case !c.Decision.Compiled:
+		c.set(v1alpha1.ConditionCompliant, metav1.ConditionUnknown, v1alpha1.ReasonNotEvaluated, "the namespace is audited once the profile can be used; "+c.lastGood())
+	case len(open) > 0:
+		c.set(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonFindingsOpen,
+			fmt.Sprintf("findings of severity High or above are open: %s; status.findings says what to do", mesh.Some(open)))
+	case len(unknown) > 0:
+		c.set(v1alpha1.ConditionCompliant, metav1.ConditionUnknown, v1alpha1.ReasonFindingsUnknown,
+			fmt.Sprintf("what checks need can't be read: %s; status.findings says what is missing", mesh.Some(unknown)))
+	default:
+		c.set(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonCompliant, "no finding of severity High or above is open")
+	}
+}
+
+// grave says whether a finding keeps a namespace from being compliant.
+func grave(f v1alpha1.Finding) bool {
+	return f.Severity == v1alpha1.SeverityCritical || f.Severity == v1alpha1.SeverityHigh
+}
+
+// audited says in sentences what of the audit is grave and open. The preflight's
+// findings and those about mandates are said elsewhere, and that nothing is
+// enforced by the mode.
+func (c *computer) audited(findings []v1alpha1.Finding) []string {
+	enforces := c.Decision.Resolution.Posture.Mode == v1alpha1.ModeEnforce
+	var out []string
+	for _, f := range findings {
+		if family, _, _ := strings.Cut(f.Check, "-"); !enforces && slices.Contains([]string{"AUTHZ", "EGR", "MTLS", "NET"}, family) {
+			continue
+		}
+		examined := slices.ContainsFunc(c.Decision.Examined, func(e audit.Finding) bool { return e.Check == f.Check })
+		if examined && grave(f) && f.State == v1alpha1.FindingOpen {
+			out = append(out, fmt.Sprintf("%s %s: %s; %s", f.Check, f.Subject, f.Message, f.Remediation))
+		}
+	}
+	return out
 }
 
 func (c *computer) accepted() {

@@ -34,7 +34,7 @@ func TestAGuardThatIsNotThereIsSaid(t *testing.T) {
 				in.Decision.Resolution.Posture.Mode = c.mode
 			}
 			in.Observed.Guards = c.guards
-			s, _ := Compute(in)
+			s := Compute(in).Status
 			said := slices.DeleteFunc(s.Attention, func(a string) bool { return !strings.HasPrefix(a, "drift.guard is "+string(c.guard)) })
 			if (c.want == "") != (len(said) == 0) || !strings.Contains(strings.Join(said, ""), c.want) {
 				t.Errorf("attention: %q, want %q", said, c.want)

@@ -46,11 +46,17 @@ func (c *computer) mandated() []v1alpha1.Finding {
 	return out
 }
 
-// except says of findings which exception covers them.
+// except says of findings which exception covers them, and which count.
 func (c *computer) except(findings []v1alpha1.Finding) {
 	for i, f := range findings {
 		if f.Exception == "" {
 			findings[i].Exception = c.exception(f)
+		}
+		switch {
+		case findings[i].Exception != "":
+			findings[i].State = v1alpha1.FindingExcepted
+		case f.State == "":
+			findings[i].State = v1alpha1.FindingOpen
 		}
 	}
 }

@@ -49,9 +49,17 @@ type Input struct {
 	Now      time.Time
 }
 
-// Compute returns the status of the profile in force, and the changes by
-// others that are new in it.
-func Compute(in Input) (v1alpha1.MeshSecurityProfileStatus, []v1alpha1.DriftRecord) {
+// Result is what Compute returns.
+type Result struct {
+	Status v1alpha1.MeshSecurityProfileStatus
+	// Fresh are the changes by others that are new in it.
+	Fresh []v1alpha1.DriftRecord
+	// Findings are all of them, the worst first; the status has the worst alone.
+	Findings []v1alpha1.Finding
+}
+
+// Compute returns the status of the profile in force, and what belongs to it.
+func Compute(in Input) Result {
 	c := newComputer(in)
 	c.changes()
 	c.shadows()
@@ -59,6 +67,7 @@ func Compute(in Input) (v1alpha1.MeshSecurityProfileStatus, []v1alpha1.DriftReco
 	c.settled = c.Decision.Compiled && !c.changed() && len(c.Outcome.Failures) == 0 &&
 		len(c.conflicts) == 0 && len(c.Decision.Unserved) == 0 && !c.pending
 	c.judge()
+	findings := c.findings()
 	out := v1alpha1.MeshSecurityProfileStatus{
 		ObservedGeneration: in.Profile.Generation,
 		AppliedDigest:      c.digest(),
@@ -68,13 +77,14 @@ func Compute(in Input) (v1alpha1.MeshSecurityProfileStatus, []v1alpha1.DriftReco
 		Summary:            c.summary(),
 		Rules:              c.rules(),
 		Drift:              c.records,
-		Findings:           c.findings(),
+		Findings:           findings[:min(len(findings), v1alpha1.MaxStatusFindings)],
 	}
-	c.conditions(out.Rules)
+	out.Summary.Findings = Count(findings)
+	c.conditions(out.Rules, findings)
 	out.Conditions = c.conds
 	out.Attention = c.attention(out)
 	shorten(&out)
-	return out, c.fresh
+	return Result{out, c.fresh, findings}
 }
 
 func newComputer(in Input) *computer {
@@ -362,15 +372,67 @@ func (c *computer) findings() []v1alpha1.Finding {
 		})
 	}
 	out = append(out, c.mandated()...)
-	for _, f := range c.Decision.Findings {
+	for _, f := range slices.Concat(c.Decision.Findings, c.Decision.Examined) {
 		out = append(out, f.Finding)
 	}
 	c.except(out)
+	out = c.gathered(out)
 	audit.Sort(out, func(f v1alpha1.Finding) v1alpha1.Finding { return f })
-	if len(out) > v1alpha1.MaxStatusFindings {
-		out = out[:v1alpha1.MaxStatusFindings]
+	return out
+}
+
+// gathered has one finding about the namespace in the place of those that say
+// the same of every workload. It comes after exceptions, which may be for some.
+func (c *computer) gathered(findings []v1alpha1.Finding) []v1alpha1.Finding {
+	workloads := effective.Workloads(c.Observed.Facts)
+	if len(workloads) < 2 {
+		return findings
+	}
+	is := map[string]bool{}
+	for _, w := range workloads {
+		is[w.Owner.String()] = true
+	}
+	same := func(f v1alpha1.Finding) v1alpha1.Finding { f.Subject = ""; return f }
+	count := map[v1alpha1.Finding]int{}
+	for _, f := range findings {
+		if is[f.Subject] {
+			count[same(f)]++
+		}
+	}
+	var out []v1alpha1.Finding
+	for _, f := range findings {
+		switch key := same(f); {
+		case !is[f.Subject] || (count[key] > 0 && count[key] < len(workloads)):
+			out = append(out, f)
+		case count[key] == len(workloads):
+			count[key] = 0 // once
+			f.Subject, f.Message = "Namespace/"+c.Profile.Namespace, mesh.Cut("every workload: "+f.Message, v1alpha1.MaxMessageBytes)
+			out = append(out, f)
+		}
 	}
 	return out
+}
+
+// Count counts findings by severity.
+func Count(findings []v1alpha1.Finding) *v1alpha1.FindingCounts {
+	var out v1alpha1.FindingCounts
+	for _, f := range findings {
+		switch {
+		case f.State == v1alpha1.FindingExcepted:
+			out.Excepted++
+		case f.State == v1alpha1.FindingUnknown:
+			out.Unknown++
+		case f.Severity == v1alpha1.SeverityCritical:
+			out.Critical++
+		case f.Severity == v1alpha1.SeverityHigh:
+			out.High++
+		case f.Severity == v1alpha1.SeverityMedium:
+			out.Medium++
+		default:
+			out.Low++
+		}
+	}
+	return &out
 }
 
 // attention lists in sentences what is not as declared, worst first.
@@ -385,6 +447,7 @@ func (c *computer) attention(s v1alpha1.MeshSecurityProfileStatus) []string {
 		}
 	}
 	out = append(out, c.lockouts()...)
+	out = append(out, c.audited(s.Findings)...)
 	out = append(out, rulesInWords(slices.DeleteFunc(slices.Clone(s.Rules), c.refused))...)
 	out = append(out, c.guard()...)
 	if c.Decision.Paused {

@@ -101,7 +101,7 @@ func TestConditions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in := base()
 			c.change(&in)
-			s, _ := Compute(in)
+			s := Compute(in).Status
 			for kind, want := range c.want {
 				if got := is(s, kind); got != want {
 					t.Errorf("%s is %q, want %q", kind, got, want)
@@ -124,20 +124,23 @@ func TestNothingChangesByItself(t *testing.T) {
 	in := base()
 	in.Decision.Changes = []drift.Change{modified("a")}
 	in.Decision.Resolution.Posture.DriftPolicy = v1alpha1.DriftReport
-	first, fresh := Compute(in)
+	computed := Compute(in)
+	first, fresh := computed.Status, computed.Fresh
 	if len(fresh) != 1 {
 		t.Fatalf("fresh: %+v", fresh)
 	}
 	in.Profile.Status = first
 	in.Now = noon.Add(time.Hour)
-	second, fresh := Compute(in)
+	computed = Compute(in)
+	second, fresh := computed.Status, computed.Fresh
 	if !equality.Semantic.DeepEqual(first, second) || len(fresh) != 0 {
 		t.Errorf("changed: %+v\n%+v\nfresh %+v", first, second, fresh)
 	}
 
 	// Once it is corrected the record says so, and is not made twice.
 	in.Decision.Resolution.Posture.DriftPolicy = v1alpha1.DriftCorrect
-	third, fresh := Compute(in)
+	computed = Compute(in)
+	third, fresh := computed.Status, computed.Fresh
 	if len(third.Drift) != 1 || third.Drift[0].Resolution != v1alpha1.ResolutionCorrected || len(fresh) != 1 {
 		t.Errorf("drift %+v, fresh %+v", third.Drift, fresh)
 	}
@@ -148,7 +151,7 @@ func TestTheLastTenChangesAreKeptNewestFirst(t *testing.T) {
 	for i := range 12 {
 		in.Decision.Changes = []drift.Change{modified(fmt.Sprint("p", i))}
 		in.Now = noon.Add(time.Duration(i) * time.Minute)
-		in.Profile.Status, _ = Compute(in)
+		in.Profile.Status = Compute(in).Status
 	}
 	d := in.Profile.Status.Drift
 	if len(d) != v1alpha1.MaxStatusDrift || d[0].Resource != "PeerAuthentication/p11" || d[9].Resource != "PeerAuthentication/p2" {
@@ -158,10 +161,10 @@ func TestTheLastTenChangesAreKeptNewestFirst(t *testing.T) {
 
 func TestTheTimeOfATransitionStays(t *testing.T) {
 	in := base()
-	in.Profile.Status, _ = Compute(in)
+	in.Profile.Status = Compute(in).Status
 	in.Now = noon.Add(time.Hour)
 	in.Outcome.Failures = []Failure{{Resource: "Sidecar/x", Message: "timeout"}}
-	s, _ := Compute(in)
+	s := Compute(in).Status
 	if at := apimeta.FindStatusCondition(s.Conditions, "Accepted").LastTransitionTime; !at.Time.Equal(noon) {
 		t.Errorf("Accepted did not change, and moved to %s", at)
 	}
@@ -174,11 +177,11 @@ func TestTheFingerprintIsThatOfWhatWasWrittenAsAWhole(t *testing.T) {
 	in := base()
 	in.Profile.Status.AppliedDigest = "old"
 	in.Outcome.Failures = []Failure{{Resource: "Sidecar/x", Message: "timeout"}}
-	if s, _ := Compute(in); s.AppliedDigest != "old" {
+	if s := Compute(in).Status; s.AppliedDigest != "old" {
 		t.Errorf("after a failure: %s", s.AppliedDigest)
 	}
 	in.Outcome.Failures = nil
-	if s, _ := Compute(in); s.AppliedDigest != "d" {
+	if s := Compute(in).Status; s.AppliedDigest != "d" {
 		t.Errorf("after success: %s", s.AppliedDigest)
 	}
 }
@@ -193,7 +196,7 @@ func TestStatusStaysSmall(t *testing.T) {
 		in.Decision.Changes = append(in.Decision.Changes, modified(fmt.Sprint("p", i, strings.Repeat("x", 200))))
 	}
 	in.Decision.Resolution.Posture.DriftPolicy = v1alpha1.DriftReport
-	s, _ := Compute(in)
+	s := Compute(in).Status
 	b, err := json.Marshal(s)
 	if err != nil || len(b) > maxStatusBytes {
 		t.Errorf("%d bytes, %v", len(b), err)
@@ -212,7 +215,7 @@ func TestARuleIsNotEnforcedByWhatIsNotThere(t *testing.T) {
 	in := base()
 	in.Decision.Result.Rules = []v1alpha1.RuleStatus{{Name: "r", Area: v1alpha1.AreaAuthorization, Verdict: v1alpha1.VerdictEnforced}}
 	in.Outcome.Failures = []Failure{{Resource: "AuthorizationPolicy/msp-r", Rejected: true, Message: "denied"}}
-	if s, _ := Compute(in); s.Rules[0].Verdict != v1alpha1.VerdictPending || s.Rules[0].Message == "" {
+	if s := Compute(in).Status; s.Rules[0].Verdict != v1alpha1.VerdictPending || s.Rules[0].Message == "" {
 		t.Errorf("got %+v", s.Rules[0])
 	}
 }

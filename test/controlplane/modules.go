@@ -22,6 +22,12 @@ func IstioCRDs(ctx context.Context) (string, error) {
 	return filepath.Join(dir, "kubernetes", "customresourcedefinitions.gen.yaml"), err
 }
 
+// OpenReportsCRD is the file of the CRD of OpenReports' reports.
+func OpenReportsCRD(ctx context.Context) (string, error) {
+	dir, err := moduleDir(ctx, "github.com/openreports/reports-api")
+	return filepath.Join(dir, "config", "crd", "openreports.io_reports.yaml"), err
+}
+
 // moduleDir is the folder of a module's files, of the version that is in use.
 func moduleDir(ctx context.Context, module string) (string, error) {
 	dir, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()

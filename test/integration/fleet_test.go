@@ -83,7 +83,7 @@ var _ = Describe("A baseline", func() {
 		Expect(shared.owners("floor-a")).To(Equal([]string{"floor"}))
 		Eventually(shared.clusterCondition("msb", "floor", "Ready")).Should(Equal("True/Ready"))
 		Eventually(func() string { return shared.kubectl("get", "msb", "floor", "-o", "jsonpath={.status.namespaces}") }).
-			Should(MatchJSON(`{"selected":1,"enforced":1,"inSync":1,"compliant":0}`))
+			Should(MatchJSON(`{"selected":1,"enforced":1,"inSync":1,"compliant":1}`))
 
 		By("healing drift there, with an Event on the namespace")
 		shared.kubectl("-n", "floor-a", "patch", "pa", "msp-mtls", "--type=merge", "-p", `{"spec":{"mtls":{"mode":"DISABLE"}}}`, "--field-manager=intruder")
@@ -320,11 +320,12 @@ var _ = Describe("Baselines and exceptions, when nothing changes", func() {
 		shared.exception("still-b", "still", fmt.Sprintf("checks: [MTLS-001], expiresAt: %q", time.Now().Add(time.Hour).UTC().Format(time.RFC3339)))
 		Eventually(shared.clusterCondition("mse", "still", "Active")).Should(Equal("False/NothingMatched"))
 		Eventually(func() string { return shared.kubectl("get", "msb", "still", "-o", "jsonpath={.status.namespaces}") }).
-			Should(MatchJSON(`{"selected":2,"enforced":2,"inSync":2,"compliant":0}`))
+			Should(MatchJSON(`{"selected":2,"enforced":2,"inSync":2,"compliant":2}`))
 		// The exception ends soon, which is a finding: the last that is to be said before the restart.
+		Eventually(func() []v1alpha1.Finding { return shared.profile(ctx, "still-b", "main").Status.Findings }).Should(ContainElement(HaveField("Check", "BASE-002")))
 		Eventually(func() string {
-			return shared.kubectl("get", "msb", "still", "-o", "jsonpath={.status.worst[*].namespace}")
-		}).Should(Equal("still-b"))
+			return shared.kubectl("get", "msb", "still", "-o", `jsonpath={.status.worst[?(@.namespace=="still-b")].findings.medium}`)
+		}).Should(Equal(fmt.Sprint(shared.profile(ctx, "still-b", "main").Status.Summary.Findings.Medium)))
 		Expect(main.Stop()).To(Succeed())
 		since := time.Now()
 		main = shared.start("main")

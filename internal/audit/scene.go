@@ -1,0 +1,97 @@
+package audit
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meshsecurity/mesh-security-operator/internal/effective"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+)
+
+// Scene is what a check of what is in force looks at.
+type Scene struct {
+	Input
+	// Ours are the operator's objects in the namespace, as they are in force;
+	// Others everybody else's that act on it, of whatever namespace.
+	Ours, Others []facts.Object
+	// Influences are objects, known by name alone, that act on it as well.
+	Influences []facts.Influence
+	// Routings are VirtualServices that lead calls of the namespace. The model
+	// does not know them.
+	Routings []facts.Routing
+	// Drift that is not corrected.
+	Drift []Drift
+	// Now is when the namespace is looked at.
+	Now time.Time
+	// Bulletins is the text of the table of vulnerabilities that takes the place
+	// of the built-in one; nil for none.
+	Bulletins *string
+
+	model *effective.Model
+}
+
+// Drift is a managed object that is not as desired, and is left so.
+type Drift struct {
+	// Resource is KIND/NAME.
+	Resource, What string
+}
+
+// Objects are all that act on the namespace.
+func (s *Scene) Objects() []facts.Object { return slices.Concat(s.Ours, s.Others) }
+
+// Model is what the mesh makes of them.
+func (s *Scene) Model() *effective.Model {
+	if s.model == nil {
+		f := s.Facts
+		s.model = effective.New(effective.World{
+			Namespace: f.Namespace.Name, Mesh: f.Mesh, Objects: s.Objects(), Pods: f.Pods, Services: f.Services, Partial: !f.Mesh.ConfigRead,
+		})
+	}
+	return s.model
+}
+
+// of are the objects of a Go type, those of the namespace first, each with
+// whether it is the operator's.
+func of[T facts.Object](s *Scene) (ours, others []T) {
+	pick := func(from []facts.Object) (out []T) {
+		for _, o := range from {
+			if t, is := o.(T); is {
+				out = append(out, t)
+			}
+		}
+		return out
+	}
+	return pick(s.Ours), pick(s.Others)
+}
+
+// subject is KIND/NAME of an object, or KIND/NAMESPACE/NAME of one elsewhere.
+func (s *Scene) subject(o facts.Object) string {
+	r := effective.RefOf(o)
+	return facts.Source{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name}.In(s.Facts.Namespace.Name)
+}
+
+// workload is the pods of one controller.
+type workload struct {
+	facts.Owner
+	pods []facts.Pod
+}
+
+// workloads are those of the namespace, sorted. The pods of a workload are
+// mostly alike: a finding is about the workload, and names pods only where they
+// differ.
+func (s *Scene) workloads() []workload {
+	var out []workload
+	at := map[facts.Owner]int{}
+	for _, p := range s.Facts.Pods {
+		i, ok := at[p.Owner]
+		if !ok {
+			i = len(out)
+			at[p.Owner] = i
+			out = append(out, workload{Owner: p.Owner})
+		}
+		out[i].pods = append(out[i].pods, p)
+	}
+	slices.SortFunc(out, func(a, b workload) int { return strings.Compare(a.String(), b.String()) })
+	return out
+}

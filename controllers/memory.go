@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+	"github.com/meshsecurity/mesh-security-operator/internal/plan"
 	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 )
 
@@ -82,8 +84,8 @@ func (m *memory) reported(namespace string, implied *v1alpha1.MeshSecurityProfil
 	m.entry(namespace).implied = implied
 }
 
-// acted counts the corrections that were made, each with the effect that was
-// worked out since.
+// acted remembers the objects that were made, whose events wake nobody, and
+// counts the corrections, each with the effect that was worked out since.
 func (m *memory) acted(namespace string, o apply.Outcome, d decide.Decision, now time.Time) {
 	weighed := make(map[drift.Key]drift.Change, len(d.Changes))
 	for _, c := range d.Changes {
@@ -91,6 +93,16 @@ func (m *memory) acted(namespace string, o apply.Outcome, d decide.Decision, now
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for _, w := range o.Written {
+		if w.Verb == plan.Create {
+			r := m.entry(namespace)
+			// The one before is in what was observed.
+			if r.ours = maps.Clone(r.ours); r.ours == nil {
+				r.ours = map[types.UID]bool{}
+			}
+			r.ours[w.UID] = true
+		}
+	}
 	for _, res := range o.Results {
 		if res.Kind != apply.Done || !res.Step.Change.Drift {
 			continue

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -129,6 +130,20 @@ func nameOf(t tampering) string {
 	_, name, _ := strings.Cut(t.resource, "/")
 	return name
 }
+
+var _ = Describe("Drift of what was just made", func() {
+	It("is healed where every mark is stripped before the operator looked again", func(ctx SpecContext) {
+		shared.namespace("fresh")
+		shared.apply(strict("fresh"))
+		shared.ready(ctx, "fresh", "main")
+		stripped := slices.IndexFunc(tamperings, func(t tampering) bool { return t.what == "every mark is stripped with the spec" })
+		Expect(stripped).To(BeNumerically(">=", 0))
+		shared.kubectl(append([]string{"-n", "fresh"}, tamperings[stripped].kubectl...)...)
+		Eventually(func() string {
+			return shared.kubectl("-n", "fresh", "get", "pa", "msp-mtls", "-o", "jsonpath={.spec.mtls.mode} {.metadata.ownerReferences[0].name}")
+		}).Should(Equal("STRICT main"))
+	})
+})
 
 var _ = Describe("Drift under policy Report", func() {
 	It("stays, and is shown until it is undone", func(ctx SpecContext) {

@@ -176,6 +176,7 @@ spec:
 			`[{"op":"replace","path":"/spec/authorization/rules/0/from","value":[{"peer":"ingress"}]}]`)
 		Eventually(shared.condition(ctx, "peerless", "main", v1alpha1.ConditionResolvedRefs)).Should(Equal("False/PeerNotFound"))
 		Expect(shared.condition(ctx, "peerless", "main", v1alpha1.ConditionReady)()).To(Equal("False/PeerNotFound"))
+		Expect(shared.condition(ctx, "peerless", "main", v1alpha1.ConditionCompliant)()).To(Equal("Unknown/NotEvaluated"))
 		Expect(shared.objects(ctx, "peerless")).To(ConsistOf(strictObjects))
 	})
 

@@ -31,7 +31,7 @@ func (l actingLookup) of(kind string) func(client.Object) []string {
 		case "Gateway":
 			return l.profiles.behindGateway(o)
 		case "AuthorizationPolicy":
-			if _, is := mesh.GatewayTenant(o); is {
+			if mesh.AtGateway(o) {
 				// Each is its tenant's affair.
 				return nil
 			}

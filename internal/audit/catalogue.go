@@ -8,10 +8,11 @@ import (
 
 var inbound = []v1alpha1.Area{v1alpha1.AreaMutualTLS, v1alpha1.AreaAuthorization}
 
+// catalogue is made once: every look at a namespace goes through it.
+var catalogue = slices.Concat(logChecks(), authorizationChecks(), controlChecks(), egressChecks(), enrolmentChecks(), lockChecks(), mutualTLSChecks(), networkChecks(), vulnerabilityChecks())
+
 // Checks is the catalogue, sorted by ID.
-func Checks() []Check {
-	return slices.Concat(logChecks(), authorizationChecks(), controlChecks(), egressChecks(), enrolmentChecks(), lockChecks(), mutualTLSChecks(), networkChecks(), vulnerabilityChecks())
-}
+func Checks() []Check { return slices.Clone(catalogue) }
 
 func lockChecks() []Check {
 	return []Check{

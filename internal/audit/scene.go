@@ -2,7 +2,6 @@ package audit
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/meshsecurity/mesh-security-operator/internal/effective"
@@ -82,16 +81,8 @@ type workload struct {
 // differ.
 func (s *Scene) workloads() []workload {
 	var out []workload
-	at := map[facts.Owner]int{}
-	for _, p := range s.Facts.Pods {
-		i, ok := at[p.Owner]
-		if !ok {
-			i = len(out)
-			at[p.Owner] = i
-			out = append(out, workload{Owner: p.Owner})
-		}
-		out[i].pods = append(out[i].pods, p)
+	for _, o := range s.Facts.ByOwner() {
+		out = append(out, workload{o.Owner, o.Pods})
 	}
-	slices.SortFunc(out, func(a, b workload) int { return strings.Compare(a.String(), b.String()) })
 	return out
 }

@@ -178,7 +178,7 @@ func (d *Decision) keep(o facts.Observed) {
 	if objects == nil {
 		return
 	}
-	objects = slices.DeleteFunc(slices.Clone(objects), func(p mesh.Object) bool { return atGateway(p) && !declaredGateway(o, p) })
+	objects = slices.DeleteFunc(slices.Clone(objects), func(p mesh.Object) bool { return mesh.AtGateway(p) && !declaredGateway(o, p) })
 	var rehomed bool
 	d.LastGood, rehomed = drift.Owned(objects, mesh.Meta(d.Resolution.Posture, "", ""))
 	d.Desired, _ = served(d.LastGood, o.Facts.Mesh.MissingKinds)

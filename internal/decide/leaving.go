@@ -62,7 +62,7 @@ func (d *Decision) remove(o facts.Observed, theirs func(metav1.OwnerReference) b
 	d.Changes = drift.Compare(nil, o.Live, drift.Options{Known: known(o)})
 	d.Changes = slices.DeleteFunc(d.Changes, func(c drift.Change) bool {
 		from := theirs
-		if atGateway(c.Live) {
+		if mesh.AtGateway(c.Live) {
 			from = ofBaseline
 		}
 		// One without them was orphaned a moment ago: the garbage collector
@@ -72,12 +72,9 @@ func (d *Decision) remove(o facts.Observed, theirs func(metav1.OwnerReference) b
 	d.plan(o, d.Changes)
 }
 
-// atGateway says whether an object is a policy at an egress gateway.
-func atGateway(o facts.Object) bool { _, is := mesh.GatewayTenant(o); return is }
-
 // policies are those at egress gateways.
 func policies(live []facts.Object) []facts.Object {
-	return slices.DeleteFunc(slices.Clone(live), func(o facts.Object) bool { return !atGateway(o) })
+	return slices.DeleteFunc(slices.Clone(live), func(o facts.Object) bool { return !mesh.AtGateway(o) })
 }
 
 // handOver decides for profiles that are being deleted while another one is in

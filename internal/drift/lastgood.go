@@ -60,7 +60,7 @@ func ourMarks(in map[string]string) map[string]string {
 func Owned(objects []mesh.Object, meta metav1.ObjectMeta) (out []mesh.Object, changed bool) {
 	for _, o := range objects {
 		o = o.DeepCopyObject().(mesh.Object)
-		if _, is := mesh.GatewayTenant(o); is {
+		if mesh.AtGateway(o) {
 			out = append(out, o)
 			continue
 		}

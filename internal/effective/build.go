@@ -144,7 +144,7 @@ func (m *Model) add(o facts.Object, ref int) {
 	case *netv1.NetworkPolicy:
 		m.addNetworkPolicy(o, ref)
 	}
-	if _, is := mesh.GatewayTenant(o); is || !m.everywhere(o) {
+	if mesh.AtGateway(o) || !m.everywhere(o) {
 		return
 	}
 	switch o := o.(type) {

@@ -107,7 +107,7 @@ func sameSurroundings(a, b World) bool {
 // layersOf are the layers that an object of a kind has to do with.
 // A policy at an egress gateway has to do with none of this world's.
 func layersOf(o facts.Object) []Layer {
-	if _, is := mesh.GatewayTenant(o); is {
+	if mesh.AtGateway(o) {
 		return nil
 	}
 	return map[string][]Layer{

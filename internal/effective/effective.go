@@ -296,21 +296,15 @@ type Workload struct {
 // Workloads groups the pods by their controller, sorted by it.
 func Workloads(f facts.Facts) []Workload {
 	var out []Workload
-	at := map[facts.Owner]int{}
-	for _, p := range f.Pods {
-		i, ok := at[p.Owner]
-		if !ok {
-			i = len(out)
-			at[p.Owner] = i
-			out = append(out, Workload{Owner: p.Owner, Enrolled: true})
+	for _, o := range f.ByOwner() {
+		w := Workload{Owner: o.Owner, Enrolled: true}
+		for _, p := range o.Pods {
+			w.Enrolled = w.Enrolled && p.Enrolled(f.Mesh.DataPlane)
+			w.Bypass = append(w.Bypass, p.Bypass...)
 		}
-		out[i].Enrolled = out[i].Enrolled && p.Enrolled(f.Mesh.DataPlane)
-		out[i].Bypass = append(out[i].Bypass, p.Bypass...)
+		slices.Sort(w.Bypass)
+		w.Bypass = slices.Compact(w.Bypass)
+		out = append(out, w)
 	}
-	for i := range out {
-		slices.Sort(out[i].Bypass)
-		out[i].Bypass = slices.Compact(out[i].Bypass)
-	}
-	slices.SortFunc(out, func(a, b Workload) int { return cmp.Compare(a.Owner.String(), b.Owner.String()) })
 	return out
 }

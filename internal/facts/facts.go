@@ -274,6 +274,29 @@ func Overlap(a, b map[string]string) bool {
 	return true
 }
 
+// Owned are the pods of one controller.
+type Owned struct {
+	Owner Owner
+	Pods  []Pod
+}
+
+// ByOwner gathers the pods by their controller, sorted by it.
+func (f Facts) ByOwner() []Owned {
+	var out []Owned
+	at := map[Owner]int{}
+	for _, p := range f.Pods {
+		i, ok := at[p.Owner]
+		if !ok {
+			i = len(out)
+			at[p.Owner] = i
+			out = append(out, Owned{Owner: p.Owner})
+		}
+		out[i].Pods = append(out[i].Pods, p)
+	}
+	slices.SortFunc(out, func(a, b Owned) int { return strings.Compare(a.Owner.String(), b.Owner.String()) })
+	return out
+}
+
 // Select returns the pods that match the selector; an empty one matches all.
 func (f Facts) Select(selector map[string]string) []Pod {
 	var out []Pod

@@ -26,6 +26,12 @@ func GatewayTenant(o Object) (string, bool) {
 	return GatewayPolicyTenant(o.GetName(), o.GetNamespace())
 }
 
+// AtGateway says whether an object is a policy beside an egress gateway.
+func AtGateway(o Object) bool {
+	_, is := GatewayTenant(o)
+	return is
+}
+
 // GatewayPolicyTenant is the same for the name and the namespace of an AuthorizationPolicy.
 func GatewayPolicyTenant(name, namespace string) (string, bool) {
 	rest, ok := strings.CutPrefix(name, gatewayPolicy)

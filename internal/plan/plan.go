@@ -73,14 +73,14 @@ func Make(changes []drift.Change, world effective.World) []Step {
 	// of the rules here.
 	var beside []Step
 	steps = slices.DeleteFunc(steps, func(s Step) bool {
-		at := atGateway(subject(s))
+		at := mesh.AtGateway(subject(s))
 		if at {
 			s.rank = pick(s.Verb == Delete, gatewayPolicyAway, gatewayPolicy)
 			beside = append(beside, s)
 		}
 		return at
 	})
-	world.Objects = slices.DeleteFunc(slices.Clone(world.Objects), atGateway)
+	world.Objects = slices.DeleteFunc(slices.Clone(world.Objects), mesh.AtGateway)
 	after := carriedOut(world, steps)
 	at := situationOf(steps, world, after)
 	steps = at.modes.halves(steps)

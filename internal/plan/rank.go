@@ -297,13 +297,6 @@ func authorizationRank(o *securityv1.AuthorizationPolicy, s Step, at situation) 
 	return allowUp
 }
 
-// atGateway says whether a policy is beside an egress gateway, and not of the
-// namespace itself.
-func atGateway(o facts.Object) bool {
-	_, is := mesh.GatewayTenant(o)
-	return is
-}
-
 // leaves says whether a policy stays there and is no longer in force.
 func leaves(s Step) bool {
 	return s.Verb == Replace && inForce(s.Change.Live) && !inForce(s.Change.Desired)

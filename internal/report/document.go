@@ -20,8 +20,7 @@ type DocumentKind struct {
 	GVK schema.GroupVersionKind
 	// CRD is the name of the CustomResourceDefinition that serves it.
 	CRD string
-	// summary of the results is under this key for both kinds; what differs is
-	// where the source is named.
+	// sourceEach is true where each result names its source, rather than the report.
 	sourceEach bool
 }
 
@@ -90,14 +89,12 @@ func Document(kind DocumentKind, meta metav1.ObjectMeta, findings []v1alpha1.Fin
 		return nil, err
 	}
 	sum := sha256.Sum256(text)
-	meta.Name = DocumentName
-	meta.Annotations = map[string]string{AnnotationDigest: hex.EncodeToString(sum[:16])}
 	out := &unstructured.Unstructured{Object: content}
 	out.SetGroupVersionKind(kind.GVK)
-	out.SetName(meta.Name)
+	out.SetName(DocumentName)
 	out.SetNamespace(meta.Namespace)
 	out.SetLabels(meta.Labels)
-	out.SetAnnotations(meta.Annotations)
+	out.SetAnnotations(map[string]string{AnnotationDigest: hex.EncodeToString(sum[:16])})
 	out.SetOwnerReferences(meta.OwnerReferences)
 	return out, nil
 }
@@ -116,9 +113,8 @@ func outcome(f v1alpha1.Finding) string {
 }
 
 func result(kind DocumentKind, namespace string, f v1alpha1.Finding, c audit.Check) map[string]any {
-	family, _, _ := strings.Cut(f.Check, "-")
 	out := map[string]any{
-		"policy": family, "rule": f.Check, "category": "service mesh", "severity": strings.ToLower(string(f.Severity)),
+		"policy": audit.Family(f.Check), "rule": f.Check, "category": "service mesh", "severity": strings.ToLower(string(f.Severity)),
 		"result": outcome(f), "scored": true, "message": f.Message,
 	}
 	if kind.sourceEach {

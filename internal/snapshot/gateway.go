@@ -38,7 +38,7 @@ func foreignGateway(o client.Object) []string {
 }
 
 func foreignPolicy(o client.Object) []string {
-	if _, is := mesh.GatewayTenant(o); is {
+	if mesh.AtGateway(o) {
 		return nil
 	}
 	return []string{isForeign}

@@ -171,7 +171,7 @@ func (r *Reader) others(ctx context.Context, namespace, root string, live []fact
 			sidecars = append(slices.Clone(live), items...)
 		}
 		for _, o := range items {
-			if _, is := mesh.GatewayTenant(o); is {
+			if mesh.AtGateway(o) {
 				// At a gateway in the root namespace: each is its tenant's affair.
 				continue
 			}

@@ -251,7 +251,7 @@ func (r *Reader) live(ctx context.Context, namespace string) ([]facts.Object, er
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, slices.DeleteFunc(items, func(o facts.Object) bool { _, is := mesh.GatewayTenant(o); return is })...)
+		out = append(out, slices.DeleteFunc(items, mesh.AtGateway)...)
 	}
 	policies, err := r.gatewayPolicies(ctx, namespace)
 	return append(out, policies...), err

@@ -103,7 +103,7 @@ func (c *computer) audited(findings []v1alpha1.Finding) []string {
 	enforces := c.Decision.Resolution.Posture.Mode == v1alpha1.ModeEnforce
 	var out []string
 	for _, f := range findings {
-		if family, _, _ := strings.Cut(f.Check, "-"); !enforces && slices.Contains([]string{"AUTHZ", "EGR", "MTLS", "NET"}, family) {
+		if !enforces && slices.Contains([]string{"AUTHZ", "EGR", "MTLS", "NET"}, audit.Family(f.Check)) {
 			continue
 		}
 		examined := slices.ContainsFunc(c.Decision.Examined, func(e audit.Finding) bool { return e.Check == f.Check })

@@ -41,7 +41,7 @@ func dryRun(objects []mesh.Object, f facts.Facts) []mesh.Object {
 			o.Spec.Mtls.Mode = securityapi.PeerAuthentication_MutualTLS_PERMISSIVE
 			out = append(out, o)
 		case *securityv1.AuthorizationPolicy:
-			if _, is := mesh.GatewayTenant(o); is {
+			if mesh.AtGateway(o) {
 				// One at an egress gateway shuts it for all that have none.
 				continue
 			}
@@ -82,7 +82,7 @@ func areaOf(o mesh.Object) v1alpha1.Area {
 	case *securityv1.PeerAuthentication:
 		return v1alpha1.AreaMutualTLS
 	case *securityv1.AuthorizationPolicy:
-		if _, is := mesh.GatewayTenant(o); is {
+		if mesh.AtGateway(o) {
 			return v1alpha1.AreaEgress
 		}
 		return v1alpha1.AreaAuthorization

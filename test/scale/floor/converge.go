@@ -81,10 +81,7 @@ func write(ctx context.Context, c *wire.Client, p wire.Object, work wire.Namespa
 		return err
 	}
 	fields["status"] = work.Status
-	if meta, ok := fields["metadata"].(map[string]any); ok {
-		meta["uid"], meta["resourceVersion"] = p.Metadata.UID, p.Metadata.ResourceVersion
-	}
-	body, err := json.Marshal(fields)
+	body, err := p.Metadata.Marshal(fields)
 	if err != nil {
 		return err
 	}

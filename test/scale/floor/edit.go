@@ -85,10 +85,7 @@ func rewrite(ctx context.Context, c *wire.Client, o wire.Object, spec map[string
 			return err
 		}
 		change(fields)
-		if meta, ok := fields["metadata"].(map[string]any); ok {
-			meta["uid"], meta["resourceVersion"] = o.Metadata.UID, o.Metadata.ResourceVersion
-		}
-		body, err := json.Marshal(fields)
+		body, err := o.Metadata.Marshal(fields)
 		if err != nil {
 			return err
 		}

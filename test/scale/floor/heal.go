@@ -76,7 +76,8 @@ func guard(ctx context.Context, w *watches, r wire.Resource, t *teller) error {
 		if !known || e.Type != "MODIFIED" || bytes.Equal(d.spec, e.Object.Spec) {
 			return
 		}
-		body, err := d.at(e.Object.Metadata)
+		// One watch alone calls this, one event after the other.
+		body, err := e.Object.Metadata.Marshal(d.fields)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "floor:", err)
 			return
@@ -135,10 +136,7 @@ func (t *teller) tell(ctx context.Context, changed wire.Object) error {
 	}
 	earlier, _ := status["drift"].([]any)
 	status["drift"] = append([]any{record}, earlier[:min(len(earlier), mostRecords-1)]...)
-	if meta, ok := s.fields["metadata"].(map[string]any); ok {
-		meta["uid"], meta["resourceVersion"] = s.last.Metadata.UID, s.last.Metadata.ResourceVersion
-	}
-	body, err := json.Marshal(s.fields)
+	body, err := s.last.Metadata.Marshal(s.fields)
 	if err != nil {
 		return err
 	}
@@ -164,12 +162,3 @@ func (t *teller) tell(ctx context.Context, changed wire.Object) error {
 
 // mostRecords is how many changes a status has at the most.
 const mostRecords = 10
-
-// at is the object to send in the place of the one that was seen. It is called
-// by one watch alone, one event after the other.
-func (d desired) at(seen wire.Metadata) ([]byte, error) {
-	if meta, ok := d.fields["metadata"].(map[string]any); ok {
-		meta["uid"], meta["resourceVersion"] = seen.UID, seen.ResourceVersion
-	}
-	return json.Marshal(d.fields)
-}

@@ -43,6 +43,14 @@ type Metadata struct {
 	ResourceVersion string `json:"resourceVersion"`
 }
 
+// Marshal is the text of fields, to be sent in the place of the object that was seen.
+func (m Metadata) Marshal(fields map[string]any) ([]byte, error) {
+	if meta, ok := fields["metadata"].(map[string]any); ok {
+		meta["uid"], meta["resourceVersion"] = m.UID, m.ResourceVersion
+	}
+	return json.Marshal(fields)
+}
+
 // Object is an object with what is not needed left as it came.
 type Object struct {
 	Metadata Metadata        `json:"metadata"`

@@ -46,6 +46,11 @@ func (r *NamespaceReconciler) announce(ctx context.Context, o facts.Observed, d 
 		}
 		r.Events.Eventf(about, related, warning, "Drift"+string(rec.Resolution), "Compare", "%s", status.Describe(rec))
 	}
+	if before, known := r.findingsBefore(d, c); known {
+		for _, t := range transitions(before, c.Findings) {
+			t.tell(r.Events, about)
+		}
+	}
 	was := meta.FindStatusCondition(d.Profile.Status.Conditions, v1alpha1.ConditionReady)
 	is := meta.FindStatusCondition(next.Conditions, v1alpha1.ConditionReady)
 	if is == nil || (was != nil && was.Status == is.Status && was.Reason == is.Reason) {
@@ -59,15 +64,22 @@ func (r *NamespaceReconciler) announce(ctx context.Context, o facts.Observed, d 
 	}
 }
 
+// findingsBefore are those of the look before; false where they are not known,
+// or where this look could not find any.
+func (r *NamespaceReconciler) findingsBefore(d decide.Decision, c status.Result) ([]v1alpha1.Finding, bool) {
+	if !d.Compiled {
+		return nil, false
+	}
+	return r.memory.found(d.Profile, c.Findings)
+}
+
 // regarding is what an Event is about: the profile, or without one the
 // namespace that baselines say something of.
 func regarding(o facts.Observed, d decide.Decision) runtime.Object {
 	if !d.Implied() {
 		return d.Profile
 	}
-	// Events of a cluster-scoped object would be in the namespace default, where
-	// those of this namespace do not look.
-	return &corev1.ObjectReference{Kind: "Namespace", APIVersion: "v1", Name: o.Facts.Namespace.Name, Namespace: o.Facts.Namespace.Name}
+	return namespaceReference(o.Facts.Namespace.Name)
 }
 
 // readiness is the status and reason of Ready, for a log line.

@@ -85,6 +85,7 @@ func (r *BaselineReconciler) observe(ctx context.Context, b *v1alpha1.MeshSecuri
 	if in.Revision, err = snapshot.Revision(b.Spec); err != nil {
 		return in, err
 	}
+	in.Cluster, in.ClusterSeen = r.fleet.ofCluster()
 	var list corev1.NamespaceList
 	if err := r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return in, fmt.Errorf("list namespaces: %w", err)
@@ -104,7 +105,7 @@ func (r *BaselineReconciler) observe(ctx context.Context, b *v1alpha1.MeshSecuri
 		s, seen := r.fleet.standing(ns.Name)
 		in.Namespaces = append(in.Namespaces, status.Standing{
 			Namespace: ns.Name, Canary: status.Canary(b, ns.Labels), Seen: seen, Applies: want != "" && s.baselines[b.UID] == want, Revision: s.baselines[b.UID],
-			Enforced: s.enforced, InSync: s.inSync, Compliant: s.compliant, Ready: s.ready, Why: s.why, Open: s.open, Findings: s.findings,
+			Enforced: s.enforced, InSync: s.inSync, Compliant: s.compliant, Untold: s.untold, Ready: s.ready, Why: s.why, Open: s.open, Findings: s.findings,
 		})
 	}
 	return in, nil

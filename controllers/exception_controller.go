@@ -49,6 +49,12 @@ func (r *ExceptionReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 			return reconcile.Result{}, err
 		}
 	}
+	found, _ := r.fleet.ofCluster()
+	for _, f := range found {
+		if f.Exception == e.Name {
+			in.Matched++
+		}
+	}
 	next := status.Exception(in)
 	after := meta.FindStatusCondition(next.Conditions, v1alpha1.ConditionActive)
 	report.Exception(e.Name, after.Reason)

@@ -29,6 +29,8 @@ import (
 type fleet struct {
 	mu sync.Mutex
 	of map[string]standing // by namespace
+	// cluster are the findings about the cluster as a whole; nil before they are known.
+	cluster []v1alpha1.Finding
 	// baselines and exceptions are the queues of those who sum it up.
 	baselines, exceptions queue
 }
@@ -49,7 +51,8 @@ type standing struct {
 	// excepted counts the findings that an exception covers, by its name.
 	excepted map[string]int32
 
-	declared, enforced, inSync, compliant, ready bool
+	// untold is true where what checks need can't be read.
+	declared, enforced, inSync, compliant, untold, ready bool
 	// gateway is the namespace of the egress gateway that is declared for it.
 	gateway string
 	// why says why it is not ready, and open why it does not enforce: reasons.
@@ -60,7 +63,7 @@ type standing struct {
 func (s standing) equal(o standing) bool {
 	return maps.Equal(s.baselines, o.baselines) && slices.Equal(s.names, o.names) && s.gateway == o.gateway && maps.Equal(s.exceptions, o.exceptions) &&
 		maps.Equal(s.excepted, o.excepted) && s.declared == o.declared && s.enforced == o.enforced && s.inSync == o.inSync &&
-		s.compliant == o.compliant && s.ready == o.ready && s.why == o.why && s.open == o.open && s.findings == o.findings
+		s.compliant == o.compliant && s.untold == o.untold && s.ready == o.ready && s.why == o.why && s.open == o.open && s.findings == o.findings
 }
 
 // standingOf is how a namespace stands by what was decided and reported.
@@ -79,6 +82,7 @@ func standingOf(o facts.Observed, d decide.Decision, c status.Result) standing {
 	}
 	is := func(kind string) bool { return meta.IsStatusConditionTrue(next.Conditions, kind) }
 	s.inSync, s.compliant, s.ready = is(v1alpha1.ConditionInSync), is(v1alpha1.ConditionCompliant), is(v1alpha1.ConditionReady)
+	s.untold = meta.IsStatusConditionPresentAndEqual(next.Conditions, v1alpha1.ConditionCompliant, metav1.ConditionUnknown)
 	for _, kind := range []string{v1alpha1.ConditionProgrammed, v1alpha1.ConditionMutualTLSEnforced, v1alpha1.ConditionAuthorizationEnforced, v1alpha1.ConditionEgressEnforced} {
 		c := meta.FindStatusCondition(next.Conditions, kind)
 		if s.open == "" && c != nil && c.Status != metav1.ConditionTrue && c.Reason != v1alpha1.ReasonNotDeclared {
@@ -113,6 +117,26 @@ func (f *fleet) set(namespace string, s standing) {
 	}
 	tell(baselines, before.names, s.names)
 	tell(exceptions, keys(before.exceptions), keys(s.exceptions))
+}
+
+// setCluster remembers what was found about the cluster as a whole, and says
+// whether that is news.
+func (f *fleet) setCluster(findings []v1alpha1.Finding) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cluster != nil && slices.Equal(f.cluster, findings) {
+		return false
+	}
+	f.cluster = append([]v1alpha1.Finding{}, findings...)
+	return true
+}
+
+// ofCluster are the findings about the cluster as a whole; false where it was
+// not looked at yet.
+func (f *fleet) ofCluster() ([]v1alpha1.Finding, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.cluster, f.cluster != nil
 }
 
 // forget a namespace that is gone.

@@ -33,6 +33,8 @@ type remembered struct {
 	// implied is the status of a namespace without a profile, which has no
 	// object to be in.
 	implied *v1alpha1.MeshSecurityProfileStatus
+	// findings of the last look; nil before the first.
+	findings []v1alpha1.Finding
 }
 
 // recall adds what is remembered to what was observed.
@@ -82,6 +84,23 @@ func (m *memory) reported(namespace string, implied *v1alpha1.MeshSecurityProfil
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.entry(namespace).implied = implied
+}
+
+// found remembers what was found for a profile, and returns what was found
+// before: at the last look, or, after a restart, by the profile's status where
+// that has room for all. It is false where nothing is known of before.
+func (m *memory) found(p *v1alpha1.MeshSecurityProfile, findings []v1alpha1.Finding) (before []v1alpha1.Finding, known bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.entry(p.Namespace)
+	switch {
+	case r.findings != nil:
+		before, known = r.findings, true
+	case p.Status.ObservedGeneration > 0 && len(p.Status.Findings) < v1alpha1.MaxStatusFindings:
+		before, known = p.Status.Findings, true
+	}
+	r.findings = append([]v1alpha1.Finding{}, findings...)
+	return before, known
 }
 
 // acted remembers the objects that were made, whose events wake nobody, and

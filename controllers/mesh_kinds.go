@@ -55,7 +55,9 @@ type MeshKinds struct {
 	control []*watchedKind
 	// guards tell which admission policies are installed. They may be forbidden too.
 	guards *watchedKind
-	listed atomic.Bool
+	// cluster is told of the events of all of them as well.
+	cluster *clusterWatch
+	listed  atomic.Bool
 }
 
 // retryWatch is how long to wait before a kind is tried again whose watch could not be started.
@@ -89,7 +91,7 @@ func (m *MeshKinds) served() []*watchedKind {
 
 // NewMeshKinds returns a source that watches the mesh's kinds.
 func NewMeshKinds(c, optional cache.Cache, log logr.Logger, profiled func(context.Context) []string, handle func(schema.GroupVersionKind) enqueue, guards enqueue, control map[client.Object]enqueue, depends func(snapshot.DependantKind) enqueue) (*MeshKinds, error) {
-	m := &MeshKinds{cache: c, optional: optional, log: log, profiled: profiled, kinds: map[string][]*watchedKind{}}
+	m := &MeshKinds{cache: c, optional: optional, log: log, profiled: profiled, cluster: &clusterWatch{}, kinds: map[string][]*watchedKind{}}
 	m.guards = &watchedKind{enqueue: guards, optional: true, object: func() client.Object { return &admissionv1.ValidatingAdmissionPolicyBinding{} }}
 	for o, e := range control {
 		m.control = append(m.control, &watchedKind{enqueue: e, optional: true, object: func() client.Object { return o }})
@@ -259,7 +261,7 @@ func (m *MeshKinds) Ready() error {
 
 // tell adds the kinds of reports, which a cache of their own holds.
 func (m *MeshKinds) tell(own cache.Cache, e enqueue) {
-	for _, k := range report.DocumentKinds() {
+	for _, k := range slices.Concat(report.DocumentKinds(), report.ClusterDocumentKinds()) {
 		m.kinds[k.CRD] = []*watchedKind{{gvk: k.GVK, versions: []string{k.GVK.Version}, enqueue: e, optional: true, own: own,
 			object: func() client.Object { return snapshot.Metadata(k.GVK) }}}
 	}
@@ -371,6 +373,9 @@ func (m *MeshKinds) add(ctx context.Context, q queue, k *watchedKind) error {
 	if err != nil {
 		return err
 	}
+	if _, err := informer.AddEventHandler(m.cluster.informerHandler()); err != nil {
+		return err
+	}
 	wait, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	k.stop, k.done = stop, done
@@ -388,6 +393,7 @@ func (m *MeshKinds) add(ctx context.Context, q queue, k *watchedKind) error {
 				m.log.Info("Kind is served", "kind", k.gvk.Kind)
 			}
 			add(q, priorityFanOut, m.profiled(ctx)...)
+			m.cluster.wake()
 		}
 	}()
 	return nil
@@ -424,4 +430,5 @@ func (m *MeshKinds) remove(ctx context.Context, q queue, k *watchedKind) {
 	m.log.Info("Kind is no longer served", "kind", k.gvk.Kind)
 	// profiled reads the cache: not under the lock, and not in an informer's callback.
 	go func() { add(q, priorityFanOut, m.profiled(ctx)...) }()
+	m.cluster.wake()
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/internal/apply"
 	"github.com/meshsecurity/mesh-security-operator/internal/decide"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/internal/report"
 	"github.com/meshsecurity/mesh-security-operator/internal/snapshot"
 	"github.com/meshsecurity/mesh-security-operator/internal/status"
@@ -194,7 +195,7 @@ func (r *NamespaceReconciler) report(ctx context.Context, o facts.Observed, d de
 	}
 	errs := []error{err}
 	if d.Compiled {
-		again, err = r.reports.write(ctx, d.Resolution.Posture, computed.Findings)
+		again, err = r.reports.write(ctx, mesh.Meta(d.Resolution.Posture, report.DocumentName, ""), computed.Findings)
 		errs = append(errs, err)
 	}
 	for _, p := range o.Profiles[1:] {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -15,8 +16,6 @@ import (
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/apply"
-	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
-	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 	"github.com/meshsecurity/mesh-security-operator/internal/report"
 	"github.com/meshsecurity/mesh-security-operator/internal/snapshot"
 )
@@ -24,7 +23,7 @@ import (
 // +kubebuilder:rbac:groups=openreports.io,resources=reports,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups=wgpolicyk8s.io,resources=policyreports,verbs=get;list;watch;create;update;delete
 
-// reports keeps one report a namespace, of the first kind that is served. It is
+// reports keeps one report a namespace, or one of the cluster, of the first kind that is served. It is
 // written when its content changes, or when somebody else changed it.
 type reports struct {
 	// cache has the metadata of our own reports.
@@ -34,6 +33,8 @@ type reports struct {
 	// served says whether a kind is served and in the cache.
 	served func(report.DocumentKind) bool
 	clock  func() time.Time
+	// kinds are those that can be written, the first one that is served.
+	kinds []report.DocumentKind
 
 	mu sync.Mutex
 	of map[string]reported
@@ -68,7 +69,7 @@ func reportsCache(mgr ctrl.Manager) (cache.Cache, error) {
 }
 
 func (r *reports) kind() (report.DocumentKind, bool) {
-	for _, k := range report.DocumentKinds() {
+	for _, k := range r.kinds {
 		if r.served(k) {
 			return k, true
 		}
@@ -76,20 +77,20 @@ func (r *reports) kind() (report.DocumentKind, bool) {
 	return report.DocumentKind{}, false
 }
 
-// write brings the report of a namespace up to date, and says when to look again
+// write brings the report of a namespace, or of the cluster, up to date, and says when to look again
 // where the cache does not show yet what was written; 0: not before something happens.
-func (r *reports) write(ctx context.Context, p posture.Posture, findings []v1alpha1.Finding) (again time.Duration, err error) {
+func (r *reports) write(ctx context.Context, of metav1.ObjectMeta, findings []v1alpha1.Finding) (again time.Duration, err error) {
 	kind, ok := r.kind()
 	if !ok {
 		return 0, nil
 	}
-	want, err := report.Document(kind, mesh.Meta(p, report.DocumentName, ""), findings)
+	want, err := report.Document(kind, of, findings)
 	if err != nil {
 		return 0, fmt.Errorf("make the report: %w", err)
 	}
-	last, now := r.last(p.Namespace), r.clock()
+	last, now := r.last(of.Namespace), r.clock()
 	have := snapshot.Metadata(kind.GVK)
-	err = r.cache.Get(ctx, types.NamespacedName{Namespace: p.Namespace, Name: report.DocumentName}, have)
+	err = r.cache.Get(ctx, types.NamespacedName{Namespace: of.Namespace, Name: report.DocumentName}, have)
 	same := last.kind.GVK == kind.GVK && last.digest == report.Digest(want) && (err != nil || last.uid == have.UID)
 	owner := client.FieldOwner(v1alpha1.ManagedByValue)
 	switch {
@@ -102,7 +103,7 @@ func (r *reports) write(ctx context.Context, p posture.Posture, findings []v1alp
 		}
 		if err = r.client.Create(ctx, want, owner); apierrors.IsAlreadyExists(err) {
 			ctrl.LoggerFrom(ctx).Info("The report is somebody else's, and is left", "report", kind.String()+" "+report.DocumentName)
-			r.remember(p.Namespace, reported{kind: kind, digest: report.Digest(want), foreign: true})
+			r.remember(of.Namespace, reported{kind: kind, digest: report.Digest(want), foreign: true})
 			return 0, nil
 		}
 	case err != nil:
@@ -110,7 +111,7 @@ func (r *reports) write(ctx context.Context, p posture.Posture, findings []v1alp
 	case same && have.Generation < last.generation && now.Sub(last.at) < apply.Patience:
 		return apply.Patience, nil
 	case report.Digest(have) == report.Digest(want) && (!same || have.Generation <= last.generation):
-		r.remember(p.Namespace, reported{kind: kind, digest: report.Digest(want), uid: have.UID, generation: have.Generation, at: now, seen: true})
+		r.remember(of.Namespace, reported{kind: kind, digest: report.Digest(want), uid: have.UID, generation: have.Generation, at: now, seen: true})
 		return 0, nil
 	default:
 		want.SetUID(have.UID)
@@ -120,7 +121,7 @@ func (r *reports) write(ctx context.Context, p posture.Posture, findings []v1alp
 	if err != nil {
 		return 0, fmt.Errorf("write the report: %w", err)
 	}
-	r.remember(p.Namespace, reported{kind: kind, digest: report.Digest(want), uid: want.GetUID(), generation: want.GetGeneration(), at: now})
+	r.remember(of.Namespace, reported{kind: kind, digest: report.Digest(want), uid: want.GetUID(), generation: want.GetGeneration(), at: now})
 	return 0, nil
 }
 

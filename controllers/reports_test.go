@@ -13,7 +13,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
-	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 	"github.com/meshsecurity/mesh-security-operator/internal/report"
 )
 
@@ -39,7 +38,7 @@ func TestReportsAreWrittenOnce(t *testing.T) {
 	}).Build()
 	now := time.Unix(1_800_000_000, 0)
 	fresh := func() *reports {
-		return &reports{cache: c, client: c, of: map[string]reported{}, clock: func() time.Time { return now },
+		return &reports{cache: c, client: c, of: map[string]reported{}, clock: func() time.Time { return now }, kinds: report.DocumentKinds(),
 			served: func(k report.DocumentKind) bool { return k.GVK == kind.GVK }}
 	}
 	r := fresh()
@@ -47,7 +46,7 @@ func TestReportsAreWrittenOnce(t *testing.T) {
 	write := func(want int, why string, findings ...v1alpha1.Finding) {
 		t.Helper()
 		before := writes
-		if _, err := r.write(t.Context(), posture.Posture{Namespace: "pay"}, findings); err != nil {
+		if _, err := r.write(t.Context(), metav1.ObjectMeta{Namespace: "pay"}, findings); err != nil {
 			t.Fatalf("%s: %v", why, err)
 		}
 		if got := writes - before; got != want {

@@ -33,6 +33,7 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/internal/posture"
+	"github.com/meshsecurity/mesh-security-operator/internal/report"
 	"github.com/meshsecurity/mesh-security-operator/internal/snapshot"
 )
 
@@ -162,7 +163,7 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 		Events:  mgr.GetEventRecorder(v1alpha1.ManagedByValue),
 		Clock:   cfg.Clock,
 		fleet:   known,
-		reports: &reports{cache: told, client: c, served: kinds.Told, clock: cfg.Clock, of: map[string]reported{}},
+		reports: &reports{cache: told, client: c, served: kinds.Told, clock: cfg.Clock, kinds: report.DocumentKinds(), of: map[string]reported{}},
 		echoes:  mine,
 	}
 	b := ctrl.NewControllerManagedBy(mgr).
@@ -196,7 +197,11 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	}
 	baselines := &BaselineReconciler{Client: c, Reader: reader, Writer: r.Writer, Events: r.Events, Clock: cfg.Clock, fleet: known}
 	exceptions := &ExceptionReconciler{Client: c, Reader: reader, Events: r.Events, Clock: cfg.Clock, fleet: known}
-	return kinds.Ready, errors.Join(baselines.setup(mgr), exceptions.setup(mgr))
+	whole := &ClusterReconciler{
+		Client: c, Reader: reader, Events: r.Events, Clock: cfg.Clock, ready: kinds.Ready, fleet: known, watch: kinds.cluster,
+		reports: &reports{cache: told, client: c, served: kinds.Told, clock: cfg.Clock, kinds: report.ClusterDocumentKinds(), of: map[string]reported{}},
+	}
+	return kinds.Ready, errors.Join(baselines.setup(mgr), exceptions.setup(mgr), whole.setup(mgr))
 }
 
 // profileEvents are those about profiles. The status that we wrote is none but

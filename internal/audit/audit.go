@@ -36,13 +36,24 @@ type Check struct {
 	// concerns are the areas whose enforcement could bring about what it looks for.
 	concerns []v1alpha1.Area
 	// find looks at what is declared, before anything is written; examine at
-	// what is in force. A check has one of them.
+	// what is in force in a namespace; cluster at the cluster as a whole. A check
+	// has one of them, or the latter two.
 	find    func(Input) []Finding
 	examine func(*Scene) []Finding
+	cluster func(*ClusterScene) []Finding
 }
 
 // Family is the first part of the ID of a check, like MTLS.
 func Family(id string) string { family, _, _ := strings.Cut(id, "-"); return family }
+
+// Of says whether the check looks at single namespaces, or else at the cluster
+// as a whole.
+func (c Check) Of(namespace bool) bool {
+	if namespace {
+		return c.find != nil || c.examine != nil
+	}
+	return c.cluster != nil
+}
 
 // Finding is one, with what enforcing would have to do with it.
 type Finding struct {

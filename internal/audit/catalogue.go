@@ -2,6 +2,7 @@ package audit
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 )
@@ -9,7 +10,11 @@ import (
 var inbound = []v1alpha1.Area{v1alpha1.AreaMutualTLS, v1alpha1.AreaAuthorization}
 
 // catalogue is made once: every look at a namespace goes through it.
-var catalogue = slices.Concat(logChecks(), authorizationChecks(), controlChecks(), egressChecks(), enrolmentChecks(), lockChecks(), mutualTLSChecks(), networkChecks(), vulnerabilityChecks())
+var catalogue = func() []Check {
+	out := slices.Concat(logChecks(), authorizationChecks(), controlChecks(), controlPlaneChecks(), egressChecks(), enrolmentChecks(), lockChecks(), mutualTLSChecks(), networkChecks(), vulnerabilityChecks())
+	slices.SortFunc(out, func(a, b Check) int { return strings.Compare(a.ID, b.ID) })
+	return out
+}()
 
 // Checks is the catalogue, sorted by ID.
 func Checks() []Check { return slices.Clone(catalogue) }

@@ -33,8 +33,18 @@ func DocumentKinds() []DocumentKind {
 	}
 }
 
+// ClusterDocumentKinds are the kinds in which the findings about the cluster as
+// a whole are told, the first one that is served.
+func ClusterDocumentKinds() []DocumentKind {
+	return []DocumentKind{
+		{GVK: schema.GroupVersionKind{Group: "openreports.io", Version: "v1alpha1", Kind: "ClusterReport"}, CRD: "clusterreports.openreports.io"},
+		{GVK: schema.GroupVersionKind{Group: "wgpolicyk8s.io", Version: "v1alpha2", Kind: "ClusterPolicyReport"}, CRD: "clusterpolicyreports.wgpolicyk8s.io", sourceEach: true},
+	}
+}
+
 const (
-	// DocumentName is the name of the one report of a namespace.
+	// DocumentName is the name of the one report of a namespace, and of that of
+	// the cluster.
 	DocumentName = "msp-findings"
 	// AnnotationDigest is a fingerprint of a report's content.
 	AnnotationDigest = "meshsecurity.io/digest"
@@ -42,8 +52,8 @@ const (
 	maxResultBytes = 900 << 10
 )
 
-// Document is the report of a namespace: every finding, the worst first, and
-// how many checks found nothing. What does not fit is counted and not told.
+// Document is the report of a namespace, or of the cluster where meta names
+// none: every finding, the worst first, and how many checks found nothing. What does not fit is counted and not told.
 func Document(kind DocumentKind, meta metav1.ObjectMeta, findings []v1alpha1.Finding) (*unstructured.Unstructured, error) {
 	checks := map[string]audit.Check{}
 	for _, c := range audit.Checks() {
@@ -65,8 +75,8 @@ func Document(kind DocumentKind, meta metav1.ObjectMeta, findings []v1alpha1.Fin
 			results = append(results, r)
 		}
 	}
-	for id := range checks {
-		if !found[id] {
+	for id, c := range checks {
+		if !found[id] && c.Of(meta.Namespace != "") {
 			counts["pass"]++
 		}
 	}
@@ -74,9 +84,9 @@ func Document(kind DocumentKind, meta metav1.ObjectMeta, findings []v1alpha1.Fin
 	for k, n := range counts {
 		summary[k] = n
 	}
-	content := map[string]any{
-		"scope":   map[string]any{"apiVersion": "v1", "kind": "Namespace", "name": meta.Namespace},
-		"summary": summary,
+	content := map[string]any{"summary": summary}
+	if meta.Namespace != "" {
+		content["scope"] = map[string]any{"apiVersion": "v1", "kind": "Namespace", "name": meta.Namespace}
 	}
 	if !kind.sourceEach {
 		content["source"] = v1alpha1.ManagedByValue
@@ -149,7 +159,7 @@ func subject(namespace, text string) map[string]any {
 		return nil
 	}
 	out := map[string]any{"kind": parts[0], "name": parts[len(parts)-1]}
-	if parts[0] != "Namespace" && parts[0] != v1alpha1.KindBaseline && parts[0] != v1alpha1.KindException {
+	if namespace != "" && parts[0] != "Namespace" && parts[0] != v1alpha1.KindBaseline && parts[0] != v1alpha1.KindException {
 		out["namespace"] = namespace
 	}
 	return out

@@ -75,7 +75,7 @@ func (r *Reader) controlPlane(ctx context.Context, ns *corev1.Namespace, m *fact
 		return nil
 	}
 	var list appsv1.DeploymentList
-	if err := r.Optional.List(ctx, &list, client.InNamespace(r.MeshNamespace), client.MatchingLabels{"app": "istiod"}, noCopy); err != nil {
+	if err := r.Optional.List(ctx, &list, client.InNamespace(r.MeshNamespace), client.MatchingLabels{"app": istiodApp}, noCopy); err != nil {
 		return fmt.Errorf("list istiod deployments: %w", err)
 	}
 	istiod := slices.IndexFunc(list.Items, func(d appsv1.Deployment) bool { return cmp.Or(d.Labels[istioRevision], defaultRev) == m.Revision })
@@ -87,7 +87,7 @@ func (r *Reader) controlPlane(ctx context.Context, ns *corev1.Namespace, m *fact
 		d := list.Items[istiod]
 		m.Observed = d.Status.AvailableReplicas > 0
 		for _, c := range d.Spec.Template.Spec.Containers {
-			if c.Name == "discovery" {
+			if c.Name == istiodContainer {
 				m.Version = imageTag(c.Image)
 				m.AnyTrustDomain = slices.ContainsFunc(c.Env, skipsTrustDomain)
 			}
@@ -110,6 +110,9 @@ func (r *Reader) controlPlane(ctx context.Context, ns *corev1.Namespace, m *fact
 	readMeshConfig(cm.Data["mesh"], m)
 	return nil
 }
+
+// istiodContainer is the name of istiod's own container.
+const istiodContainer = "discovery"
 
 // skipTrustDomain is istiod's setting by which proxies accept callers of every
 // trust domain (istio.io/docs, pilot-discovery).

@@ -202,7 +202,7 @@ func trimDeployment(d *appsv1.Deployment) *appsv1.Deployment {
 	out := &appsv1.Deployment{TypeMeta: d.TypeMeta, ObjectMeta: trimMeta(d.ObjectMeta)}
 	for _, c := range d.Spec.Template.Spec.Containers {
 		out.Spec.Template.Spec.Containers = append(out.Spec.Template.Spec.Containers, corev1.Container{Name: c.Name, Image: c.Image,
-			Env: slices.DeleteFunc(slices.Clone(c.Env), func(e corev1.EnvVar) bool { return !skipsTrustDomain(e) })})
+			Env: slices.DeleteFunc(slices.Clone(c.Env), func(e corev1.EnvVar) bool { return !slices.Contains(settings, e.Name) })})
 	}
 	out.Status.AvailableReplicas = d.Status.AvailableReplicas
 	return out

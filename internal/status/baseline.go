@@ -28,6 +28,8 @@ type Standing struct {
 	Revision string
 
 	Enforced, InSync, Compliant, Ready bool
+	// Untold is true where it can't be told whether it is compliant.
+	Untold bool
 	// Why says why it is not ready, and Open why it does not enforce: reasons.
 	Why, Open string
 	Findings  v1alpha1.FindingCounts
@@ -40,7 +42,11 @@ type BaselineInput struct {
 	Revision string
 	// Namespaces that its spec selects, sorted by name.
 	Namespaces []Standing
-	Now        time.Time
+	// Cluster are the findings about the cluster as a whole; ClusterSeen is false
+	// where it was not looked at since the operator started.
+	Cluster     []v1alpha1.Finding
+	ClusterSeen bool
+	Now         time.Time
 }
 
 // Canary says whether a namespace is one that a change of the baseline reaches first.
@@ -67,7 +73,7 @@ func Baseline(in BaselineInput) (out v1alpha1.MeshSecurityBaselineStatus, rolled
 		}
 	}
 	c.set(v1alpha1.ConditionRolledOut, r.status, r.reason, r.message)
-	c.set(v1alpha1.ConditionCompliant, metav1.ConditionUnknown, v1alpha1.ReasonNotEvaluated, "this version does not audit the namespaces")
+	c.compliantBaseline(in)
 	switch {
 	case !accepted:
 		c.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalid, c.get(v1alpha1.ConditionAccepted).Message)
@@ -85,6 +91,50 @@ func Baseline(in BaselineInput) (out v1alpha1.MeshSecurityBaselineStatus, rolled
 	}
 	out.Conditions = c.conds
 	return out, rolledOut, nil
+}
+
+// compliantBaseline says whether the namespaces, and the cluster that they are
+// in, are free of grave findings. Until all were looked at, after a start, the
+// answer of before stays.
+func (c *conditioner) compliantBaseline(in BaselineInput) {
+	if !in.ClusterSeen || slices.ContainsFunc(in.Namespaces, func(s Standing) bool { return !s.Seen }) {
+		if before := find(c.before, v1alpha1.ConditionCompliant); before != nil && before.ObservedGeneration == c.generation {
+			c.conds = append(c.conds, *before)
+			return
+		}
+		c.set(v1alpha1.ConditionCompliant, metav1.ConditionUnknown, v1alpha1.ReasonNotEvaluated, "not all of the namespaces and the cluster were looked at yet")
+		return
+	}
+	var open, untold []string
+	for _, s := range in.Namespaces {
+		switch {
+		case s.Untold || !s.Applies:
+			untold = append(untold, "namespace "+s.Namespace)
+		case !s.Compliant:
+			open = append(open, "namespace "+s.Namespace)
+		}
+	}
+	for _, f := range in.Cluster {
+		about := f.Check + " " + f.Subject
+		switch {
+		case !grave(f) || f.State == v1alpha1.FindingExcepted:
+		case f.State == v1alpha1.FindingUnknown:
+			untold = append(untold, about)
+		default:
+			open = append(open, about)
+		}
+	}
+	const where = "; status.worst and the namespaces' profiles say more of these, the cluster's report and the metric meshsec_findings of what is the cluster's"
+	switch {
+	case len(open) > 0:
+		c.set(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonFindingsOpen, "findings of severity High or above are open: "+mesh.Some(open)+where)
+	case len(untold) > 0:
+		c.set(v1alpha1.ConditionCompliant, metav1.ConditionUnknown, v1alpha1.ReasonFindingsUnknown, "it can't be told for "+mesh.Some(untold)+where)
+	case len(in.Namespaces) == 0:
+		c.set(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonCompliant, "no namespace is selected, and no finding of severity High or above is open about the cluster")
+	default:
+		c.set(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonCompliant, "no finding of severity High or above is open in the namespaces that it selects, nor about the cluster")
+	}
 }
 
 // acceptedBaseline says whether all of the baseline can be used.

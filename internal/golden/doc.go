@@ -11,7 +11,8 @@
 //	    posture.yaml     written: what the profile resolves to
 //	    resources.yaml   written: what is to be in the cluster
 //	    status.yaml      written: what is said about it once everything is written
+//	    cluster.yaml     written, where there is something: findings about the cluster as a whole
 //
-// UPDATE_GOLDEN=1 writes the last three. They are reviewed together: a verdict
+// UPDATE_GOLDEN=1 writes the last four. They are reviewed together: a verdict
 // of Enforced has to be true of the resources beside it.
 package golden

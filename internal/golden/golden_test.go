@@ -39,6 +39,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/audit"
 	"github.com/meshsecurity/mesh-security-operator/internal/decide"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
@@ -103,6 +104,28 @@ func runCase(t testing.TB, dir string, base []client.Object) {
 	golden(t, filepath.Join(dir, "posture.yaml"), encode(t, first.Resolution.Posture))
 	golden(t, filepath.Join(dir, "resources.yaml"), encodeAll(t, first.Desired))
 	golden(t, filepath.Join(dir, "status.yaml"), encode(t, second.Profile.Status))
+
+	whole, err := c.reader.Cluster(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, _ := audit.ExamineCluster(&audit.ClusterScene{Cluster: whole, Now: now})
+	optional(t, filepath.Join(dir, "cluster.yaml"), found)
+}
+
+// optional is a golden file that is not there where nothing is found.
+func optional(t testing.TB, path string, found []v1alpha1.Finding) {
+	t.Helper()
+	if len(found) > 0 {
+		golden(t, path, encode(t, found))
+		return
+	}
+	if os.Getenv("UPDATE_GOLDEN") != "" {
+		os.Remove(path) //nolint:errcheck // mostly there is none
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Errorf("%s: nothing is found any more; take it away with UPDATE_GOLDEN=1", path)
+	}
 }
 
 // cluster is a case's, and the operator's way of reading it.
@@ -151,7 +174,7 @@ func onlyKnownFiles(t testing.TB, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := []string{"in.yaml", "operator.yaml", "posture.yaml", "resources.yaml", "status.yaml"}
+	known := []string{"in.yaml", "operator.yaml", "posture.yaml", "resources.yaml", "status.yaml", "cluster.yaml"}
 	for _, e := range entries {
 		if !slices.Contains(known, e.Name()) {
 			t.Errorf("%s: not a file of a case; they are %s", filepath.Join(dir, e.Name()), strings.Join(known, ", "))

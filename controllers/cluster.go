@@ -36,8 +36,8 @@ type ClusterReconciler struct {
 	Events events.EventRecorder
 	Clock  func() time.Time
 
-	// ready is nil once everything that is read is in the cache.
-	ready   func() error
+	// ready is true once everything that is read is in the cache.
+	ready   func() bool
 	fleet   *fleet
 	reports *reports
 	watch   *clusterWatch
@@ -47,7 +47,7 @@ type ClusterReconciler struct {
 
 // Reconcile observes, examines and reports.
 func (r *ClusterReconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
-	if r.ready() != nil {
+	if !r.ready() {
 		return reconcile.Result{RequeueAfter: retryWatch}, nil
 	}
 	observed, err := r.Reader.Cluster(ctx)
@@ -167,6 +167,8 @@ func (w *clusterWatch) update(before, after client.Object) {
 	switch after.(type) {
 	case *v1alpha1.MeshSecurityBaseline, *v1alpha1.MeshSecurityException:
 		changed = profileChanged
+	case *metav1.PartialObjectMetadata:
+		changed = reportChanged
 	}
 	if changed(before, after) {
 		w.wake()

@@ -198,7 +198,7 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	baselines := &BaselineReconciler{Client: c, Reader: reader, Writer: r.Writer, Events: r.Events, Clock: cfg.Clock, fleet: known}
 	exceptions := &ExceptionReconciler{Client: c, Reader: reader, Events: r.Events, Clock: cfg.Clock, fleet: known}
 	whole := &ClusterReconciler{
-		Client: c, Reader: reader, Events: r.Events, Clock: cfg.Clock, ready: kinds.Ready, fleet: known, watch: kinds.cluster,
+		Client: c, Reader: reader, Events: r.Events, Clock: cfg.Clock, ready: kinds.listed.Load, fleet: known, watch: kinds.cluster,
 		reports: &reports{cache: told, client: c, served: kinds.Told, clock: cfg.Clock, kinds: report.ClusterDocumentKinds(), of: map[string]reported{}},
 	}
 	return kinds.Ready, errors.Join(baselines.setup(mgr), exceptions.setup(mgr), whole.setup(mgr))

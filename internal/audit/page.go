@@ -10,12 +10,12 @@ func Page() string {
 	var b strings.Builder
 	b.WriteString(`# Checks
 
-Findings in ` + "`status.findings`" + ` name one of these. The page is made from the registry in ` + "`internal/audit`" + ` by ` + "`make golden`" + `; IDs never change.
+Findings in ` + "`status.findings`" + `, and in the [report](../how-to/findings.md#what-is-of-the-whole-cluster) of the cluster, name one of these. The page is made from the registry in ` + "`internal/audit`" + ` by ` + "`make golden`" + `; IDs never change.
 
 LOCK is the [lock-out preflight](../how-to/adopt-without-outage.md#let-the-preflight-look): what is known to call in, or to go out, and that the profile refuses. With ` + "`preflight: Block`" + ` every finding that has areas holds these back before they are enforced for the first time.
 `)
 	for _, c := range Checks() {
-		fmt.Fprintf(&b, "\n## %s: %s\n\nSeverity %s.\n\n- What to do: %s.\n- What it can't see: %s\n", c.ID, c.Title, c.Severity, c.Remediation, c.Limits)
+		fmt.Fprintf(&b, "\n## %s: %s\n\nSeverity %s, about %s.\n\n- What to do: %s.\n- What it can't see: %s\n", c.ID, c.Title, c.Severity, c.about(), c.Remediation, c.Limits)
 		if len(c.Reads) > 0 {
 			fmt.Fprintf(&b, "- Reads, and says unknown where it can't: %s.\n", strings.Join(c.Reads, ", "))
 		}
@@ -35,4 +35,17 @@ LOCK is the [lock-out preflight](../how-to/adopt-without-outage.md#let-the-prefl
 		b.WriteString("\n")
 	}
 	return b.String()
+}
+
+// about says what a check looks at.
+func (c Check) about() string {
+	switch {
+	case c.find != nil:
+		return "what a profile declares"
+	case c.examine == nil:
+		return "the cluster"
+	case c.cluster == nil:
+		return "a namespace"
+	}
+	return "a namespace and the cluster"
 }

@@ -33,7 +33,7 @@ var (
 
 	findingsOpen = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "meshsec_findings",
-		Help: "Findings in a namespace by check, severity and state (Open, Excepted, Unknown).",
+		Help: "Findings in a namespace, or about the cluster where that is empty, by check, severity and state (Open, Excepted, Unknown).",
 	}, []string{"namespace", "check", "severity", "state"})
 
 	baselineNamespaces = prometheus.NewGaugeVec(prometheus.GaugeOpts{

@@ -148,3 +148,50 @@ func TestException(t *testing.T) {
 		})
 	}
 }
+
+func TestBaselineIsCompliant(t *testing.T) {
+	clean := Standing{Namespace: "clean", Seen: true, Applies: true, Compliant: true}
+	with := func(change func(*Standing)) Standing { s := clean; s.Namespace = "other"; change(&s); return s }
+	finding := func(severity v1alpha1.Severity, state v1alpha1.FindingState) []v1alpha1.Finding {
+		return []v1alpha1.Finding{{Check: "CTL-006", Severity: severity, State: state, Subject: "Deployment/istio-system/istiod"}}
+	}
+	for name, r := range map[string]struct {
+		namespaces []Standing
+		cluster    []v1alpha1.Finding
+		unseen     bool
+		want       string
+		message    string
+	}{
+		"nothing is open":                   {[]Standing{clean}, nil, false, "True/Compliant", "nor about the cluster"},
+		"no namespace":                      {nil, nil, false, "True/Compliant", "no namespace is selected"},
+		"a namespace has a grave finding":   {[]Standing{clean, with(func(s *Standing) { s.Compliant = false })}, nil, false, "False/FindingsOpen", "namespace other"},
+		"of a namespace it can't be told":   {[]Standing{clean, with(func(s *Standing) { s.Compliant, s.Untold = false, true })}, nil, false, "Unknown/FindingsUnknown", "namespace other"},
+		"it does not apply yet":             {[]Standing{with(func(s *Standing) { s.Applies = false })}, nil, false, "Unknown/FindingsUnknown", "namespace other"},
+		"the cluster has a grave finding":   {[]Standing{clean}, finding(v1alpha1.SeverityHigh, v1alpha1.FindingOpen), false, "False/FindingsOpen", "CTL-006 Deployment/istio-system/istiod"},
+		"one that is not grave":             {[]Standing{clean}, finding(v1alpha1.SeverityMedium, v1alpha1.FindingOpen), false, "True/Compliant", ""},
+		"one that is excepted":              {[]Standing{clean}, finding(v1alpha1.SeverityHigh, v1alpha1.FindingExcepted), false, "True/Compliant", ""},
+		"of the cluster it can't be told":   {[]Standing{clean}, finding(v1alpha1.SeverityHigh, v1alpha1.FindingUnknown), false, "Unknown/FindingsUnknown", "CTL-006"},
+		"a namespace was not looked at yet": {[]Standing{with(func(s *Standing) { s.Seen = false })}, nil, false, "Unknown/NotEvaluated", "not all"},
+		"the cluster was not looked at yet": {[]Standing{clean}, nil, true, "Unknown/NotEvaluated", "not all"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &v1alpha1.MeshSecurityBaseline{ObjectMeta: metav1.ObjectMeta{Generation: 2}}
+			in := BaselineInput{Baseline: b, Namespaces: r.namespaces, Cluster: r.cluster, ClusterSeen: !r.unseen, Now: noon}
+			out, _, err := Baseline(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := find(out.Conditions, v1alpha1.ConditionCompliant)
+			if got := string(c.Status) + "/" + c.Reason; got != r.want || !strings.Contains(c.Message, r.message) {
+				t.Errorf("%s: %s", got, c.Message)
+			}
+			// After a restart the answer stays until everything was looked at again.
+			b.Status = out
+			in.ClusterSeen = false
+			again, _, err := Baseline(in)
+			if diff := cmp.Diff(c, find(again.Conditions, v1alpha1.ConditionCompliant)); err != nil || diff != "" {
+				t.Errorf("a restart changes it: %v %s", err, diff)
+			}
+		})
+	}
+}

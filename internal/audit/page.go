@@ -2,7 +2,10 @@ package audit
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"unicode"
 )
 
 // Page is the catalogue as a page of the documentation.
@@ -14,6 +17,18 @@ Findings in ` + "`status.findings`" + `, and in the [report](../how-to/findings.
 
 LOCK is the [lock-out preflight](../how-to/adopt-without-outage.md#let-the-preflight-look): what is known to call in, or to go out, and that the profile refuses. With ` + "`preflight: Block`" + ` every finding that has areas holds these back before they are enforced for the first time.
 `)
+	controls := map[string][]string{}
+	b.WriteString("\n| check | severity | about |\n|---|---|---|\n")
+	for _, c := range Checks() {
+		fmt.Fprintf(&b, "| [%s](#%s) %s | %s | %s |\n", c.ID, anchor(c), c.Title, c.Severity, c.about())
+		for _, control := range c.Compliance {
+			controls[control] = append(controls[control], fmt.Sprintf("[%s](#%s)", c.ID, anchor(c)))
+		}
+	}
+	b.WriteString("\n## By published controls\n\nThe mapping is ours: no public source gives it. A check bears on a control; it does not prove that it is met.\n\n| control | checks |\n|---|---|\n")
+	for _, control := range slices.Sorted(maps.Keys(controls)) {
+		fmt.Fprintf(&b, "| %s | %s |\n", control, strings.Join(controls[control], ", "))
+	}
 	for _, c := range Checks() {
 		fmt.Fprintf(&b, "\n## %s: %s\n\nSeverity %s, about %s.\n\n- What to do: %s.\n- What it can't see: %s\n", c.ID, c.Title, c.Severity, c.about(), c.Remediation, c.Limits)
 		if len(c.Reads) > 0 {
@@ -33,6 +48,20 @@ LOCK is the [lock-out preflight](../how-to/adopt-without-outage.md#let-the-prefl
 			fmt.Fprintf(&b, "<%s>", r)
 		}
 		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// anchor is how a heading of a check is linked to.
+func anchor(c Check) string {
+	var b strings.Builder
+	for _, r := range strings.ToLower(c.ID + ": " + c.Title) {
+		switch {
+		case r == ' ':
+			b.WriteByte('-')
+		case r == '-', r == '_', unicode.IsLetter(r), unicode.IsDigit(r):
+			b.WriteRune(r)
+		}
 	}
 	return b.String()
 }

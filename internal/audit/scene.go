@@ -19,6 +19,8 @@ type Scene struct {
 	// Routings are VirtualServices that lead calls of the namespace. The model
 	// does not know them.
 	Routings []facts.Routing
+	// Declared is what is amiss in what is declared.
+	Declared Declared
 	// Drift that is not corrected.
 	Drift []Drift
 	// Now is when the namespace is looked at.

@@ -6,6 +6,7 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/internal/audit"
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 )
 
 // examine audits what is in force once the steps are done.
@@ -13,7 +14,7 @@ func (d *Decision) examine(o facts.Observed) {
 	s := audit.Scene{
 		Input: audit.Input{Posture: d.Resolution.Posture, Facts: o.Facts},
 		Ours:  d.ours(o, d.Left), Others: d.foreign(o), Influences: o.Influences,
-		Routings: o.Routings, Now: d.at, Bulletins: o.Bulletins,
+		Routings: o.Routings, Declared: d.declared(o), Now: d.at, Bulletins: o.Bulletins,
 	}
 	for _, c := range d.Changes {
 		if c.Drift && c.Type != drift.Conflict && d.Left(c) {
@@ -21,4 +22,23 @@ func (d *Decision) examine(o facts.Observed) {
 		}
 	}
 	d.Examined, d.NextFindings = audit.Examine(&s), audit.NextChange(&s)
+}
+
+// declared is what is amiss in what is declared.
+func (d *Decision) declared(o facts.Observed) audit.Declared {
+	out := audit.Declared{Violations: d.Resolution.Violations, Exceptions: d.Resolution.Exceptions}
+	if !d.Implied() {
+		out.Profile = d.Profile.Name
+	}
+	for _, p := range o.Profiles[1:] {
+		if p.DeletionTimestamp == nil {
+			out.Superseded = append(out.Superseded, p.Name)
+		}
+	}
+	for _, e := range o.Exceptions {
+		if !d.at.Before(e.Spec.ExpiresAt.Time) {
+			out.Over = append(out.Over, posture.Exception{Name: e.Name, Expires: e.Spec.ExpiresAt.Time})
+		}
+	}
+	return out
 }

@@ -103,7 +103,8 @@ func (c *computer) audited(findings []v1alpha1.Finding) []string {
 	enforces := c.Decision.Resolution.Posture.Mode == v1alpha1.ModeEnforce
 	var out []string
 	for _, f := range findings {
-		if !enforces && slices.Contains([]string{"AUTHZ", "EGR", "MTLS", "NET"}, audit.Family(f.Check)) {
+		family := audit.Family(f.Check)
+		if family == "BASE" || !enforces && slices.Contains([]string{"AUTHZ", "EGR", "MTLS", "NET"}, family) {
 			continue
 		}
 		examined := slices.ContainsFunc(c.Decision.Examined, func(e audit.Finding) bool { return e.Check == f.Check })

@@ -3,44 +3,19 @@ package status
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
-	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 )
 
-// CheckExceptionEnds is the finding about an exception that ends within a week.
-const CheckExceptionEnds = "BASE-002"
-
-// mandated are the findings about mandates: where the profile declares less,
-// what exceptions let through, and those that end soon.
-func (c *computer) mandated() []v1alpha1.Finding {
-	res := c.Decision.Resolution
-	subject := v1alpha1.KindProfile + "/" + c.Profile.Name
+// allowed are the findings about what exceptions let a profile have less of.
+func (c *computer) allowed() []v1alpha1.Finding {
 	var out []v1alpha1.Finding
-	for _, v := range res.Violations {
+	for _, a := range c.Decision.Resolution.Allowed {
 		out = append(out, v1alpha1.Finding{
-			Check: posture.CheckMode, Severity: v1alpha1.SeverityHigh, Subject: subject,
-			Message:     mesh.Cut(v.Path+": "+v.Message, v1alpha1.MaxMessageBytes),
-			Remediation: "declare at least what the baseline mandates",
-		})
-	}
-	for _, a := range res.Allowed {
-		out = append(out, v1alpha1.Finding{
-			Check: a.Check, Severity: v1alpha1.SeverityHigh, Subject: subject, Exception: a.Exception,
+			Check: a.Check, Severity: v1alpha1.SeverityHigh, Subject: v1alpha1.KindProfile + "/" + c.Profile.Name, Exception: a.Exception,
 			Message: mesh.Cut(fmt.Sprintf("%s: %s, which a mandate would not let be", a.Field, a.Message), v1alpha1.MaxMessageBytes),
-		})
-	}
-	for _, e := range res.Exceptions {
-		if c.Now.Before(e.Expires.Add(-posture.Notice)) {
-			continue
-		}
-		out = append(out, v1alpha1.Finding{
-			Check: CheckExceptionEnds, Severity: v1alpha1.SeverityMedium, Subject: v1alpha1.KindException + "/" + e.Name,
-			Message:     fmt.Sprintf("it ends at %s: from then on what it lets through is refused, and its findings count", e.Expires.UTC().Format(time.RFC3339)),
-			Remediation: "mend what it is for, or have another exception granted",
 		})
 	}
 	return out

@@ -356,22 +356,11 @@ func (c *computer) narrowed(r v1alpha1.RuleStatus) v1alpha1.RuleStatus {
 	return r
 }
 
-// CheckOverrideExpired is the finding about a port override whose time is over.
-const CheckOverrideExpired = "PROF-002"
-
 func (c *computer) findings() []v1alpha1.Finding {
 	if !c.Decision.Compiled {
 		return c.before.Findings
 	}
-	var out []v1alpha1.Finding
-	for _, o := range c.Decision.Resolution.Posture.Expired {
-		out = append(out, v1alpha1.Finding{
-			Check: CheckOverrideExpired, Severity: v1alpha1.SeverityLow, Subject: v1alpha1.KindProfile + "/" + c.Profile.Name,
-			Message:     fmt.Sprintf("port override %s expired at %s and is not applied any more", o.Name, o.Expires.UTC().Format(time.RFC3339)),
-			Remediation: "remove the override from the profile, or give it a later expiresAt",
-		})
-	}
-	out = append(out, c.mandated()...)
+	out := c.allowed()
 	for _, f := range slices.Concat(c.Decision.Findings, c.Decision.Examined) {
 		out = append(out, f.Finding)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -263,6 +264,9 @@ func (s *scene) settle(l look) error {
 		o, ok := want.DeepCopyObject().(client.Object)
 		if !ok || conflicts[o.GetObjectKind().GroupVersionKind().Kind+"/"+o.GetName()] {
 			continue
+		}
+		if o.GetUID() == "" {
+			o.SetUID(types.UID("uid-" + o.GetNamespace() + "-" + o.GetName()))
 		}
 		if err := s.Put(o); err != nil {
 			return err

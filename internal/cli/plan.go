@@ -121,9 +121,18 @@ func (a *app) makePlan(ctx context.Context, files, against []string) (Plan, erro
 	before := map[string]look{}
 	all := s.Namespaces()
 	for _, ns := range all {
-		if before[ns], err = s.at(ctx, ns); err != nil {
+		l, err := s.at(ctx, ns)
+		if err == nil && !s.live && l.declared {
+			// Of files, what is declared is in force: nobody keeps in Git what the
+			// operator writes.
+			if err = s.settle(l); err == nil {
+				l, err = s.at(ctx, ns)
+			}
+		}
+		if err != nil {
 			return out, err
 		}
+		before[ns] = l
 	}
 	for _, o := range objects {
 		if err := adopt(s, o); err != nil {
@@ -215,7 +224,8 @@ func (n *NamespacePlan) describe(first, last look) {
 		n.Mode = string(d.Resolution.Posture.Mode)
 	}
 	for _, c := range d.Changes {
-		if d.Left(c) {
+		// What is there only while the plan is carried out was never seen in a cluster.
+		if d.Left(c) || c.Type == drift.Unexpected && c.Live.GetUID() == "" {
 			continue
 		}
 		n.Changes = append(n.Changes, changeOf(c))

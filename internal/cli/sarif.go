@@ -66,7 +66,7 @@ func (s *scene) result(namespace string, f v1alpha1.Finding) *sarif.Result {
 	full := strings.Trim(namespace+"/"+f.Subject, "/")
 	sum := sha256.Sum256([]byte(f.Check + " " + full))
 	r := sarif.NewRuleResult(f.Check).WithLevel(level).WithKind(kind).
-		WithMessage(sarif.NewTextMessage(f.Subject+": "+text)).
+		WithMessage(sarif.NewTextMessage(f.Subject + ": " + text)).
 		WithPartialFingerprints(map[string]string{"checkAndSubject/v1": hex.EncodeToString(sum[:16])})
 	at := sarif.NewLocation().AddLogicalLocation(sarif.NewLogicalLocation().WithFullyQualifiedName(full).WithKind("resource"))
 	if file, line, ok := s.where(namespace, f); ok {

@@ -11,11 +11,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-logr/logr"
 	"golang.org/x/term"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // every way in which a kubeconfig can authenticate
 	"sigs.k8s.io/controller-runtime/pkg/log"
-
-	"github.com/go-logr/logr"
 
 	"github.com/meshsecurity/mesh-security-operator/internal/cli"
 )
@@ -36,7 +35,7 @@ func run() int {
 		Progress: term.IsTerminal(int(os.Stderr.Fd())),
 	})
 	err := cmd.ExecuteContext(ctx)
-	var problems cli.Problems
+	var problems cli.ProblemsError
 	switch {
 	case err == nil:
 		return 0

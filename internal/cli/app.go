@@ -36,12 +36,12 @@ type Environment struct {
 	Version            string
 }
 
-// Problems is the error of a command that worked and found what it looks for:
+// ProblemsError is the error of a command that worked and found what it looks for:
 // the process ends with status 2, as opposed to 1 for a command that failed.
-type Problems struct{ What string }
+type ProblemsError struct{ What string }
 
 // Error implements error.
-func (p Problems) Error() string { return p.What }
+func (p ProblemsError) Error() string { return p.What }
 
 // app is one run of the command line.
 type app struct {
@@ -167,8 +167,9 @@ func (a *app) connect(ctx context.Context, config *rest.Config) (*offline.Cluste
 	}
 	var progress func(string)
 	if a.Progress {
-		progress = func(kind string) { fmt.Fprintf(a.Err, "\r\033[Kreading %s", kind) }
-		defer fmt.Fprint(a.Err, "\r\033[K")
+		show := func(text string) { _, _ = io.WriteString(a.Err, "\r\033[K"+text) }
+		progress = func(kind string) { show("reading " + kind) }
+		defer show("")
 	}
 	return offline.Load(ctx, from, a.settings, progress)
 }

@@ -64,7 +64,7 @@ open, and with 2 where something is.`,
 				return err
 			}
 			if n := found.grave(least); n > 0 {
-				return Problems{fmt.Sprintf("%s of severity %s or above", plural(n, "finding", ""), least)}
+				return ProblemsError{fmt.Sprintf("%s of severity %s or above", plural(n, "finding", ""), least)}
 			}
 			return nil
 		},

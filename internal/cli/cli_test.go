@@ -28,7 +28,7 @@ func run(t *testing.T, dir, stdin, line string) (out string, status int) {
 	cmd := Command(Environment{In: strings.NewReader(stdin), Out: &stdout, Err: &stderr, Now: func() time.Time { return now }, Version: "v0.0.0"})
 	cmd.SetArgs(strings.Fields(line))
 	err := cmd.ExecuteContext(context.Background())
-	var problems Problems
+	var problems ProblemsError
 	switch {
 	case err == nil:
 		return stdout.String() + stderr.String(), 0

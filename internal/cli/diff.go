@@ -45,7 +45,7 @@ It ends with status 0 where there is no difference, and with 2 where there is on
 				return err
 			}
 			if n > 0 {
-				return Problems{fmt.Sprintf("%s not as the profiles have it", plural(n, "object is", "objects are"))}
+				return ProblemsError{fmt.Sprintf("%s not as the profiles have it", plural(n, "object is", "objects are"))}
 			}
 			return nil
 		},

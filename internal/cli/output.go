@@ -18,8 +18,11 @@ type choice struct {
 
 var _ pflag.Value = choice{}
 
+// String implements pflag.Value.
 func (c choice) String() string { return *c.value }
-func (c choice) Type() string   { return strings.Join(c.of, "|") }
+
+// Type implements pflag.Value.
+func (c choice) Type() string { return strings.Join(c.of, "|") }
 
 // Set implements pflag.Value.
 func (c choice) Set(v string) error {

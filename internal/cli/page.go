@@ -11,14 +11,13 @@ import (
 // page is what a command has to say, for a terminal or as Markdown.
 type page struct{ parts []part }
 
-// part is a heading, a paragraph, a list, a table or a block of code.
+// part is a heading, a paragraph, a list or a table.
 type part struct {
-	level       int // of a heading; 0: none
-	text        string
-	items       []string
-	header      []string
-	rows        [][]string
-	code, style string
+	level  int // of a heading; 0: none
+	text   string
+	items  []string
+	header []string
+	rows   [][]string
 }
 
 func (p *page) heading(level int, format string, args ...any) {
@@ -42,10 +41,6 @@ func (p *page) table(header []string, rows [][]string) {
 	}
 }
 
-func (p *page) block(style, code string) {
-	p.parts = append(p.parts, part{style: style, code: code})
-}
-
 // Colours of a terminal, by what is written in them.
 var colours = map[string]string{
 	"Critical": "1;31", "High": "31", "Medium": "33", "Low": "36",
@@ -64,7 +59,7 @@ func coloured(on bool, code, text string) string {
 func (p *page) writeText(w io.Writer, colour bool) error {
 	var b strings.Builder
 	for i, part := range p.parts {
-		if i > 0 && (part.level > 0 || len(part.rows) > 0 || part.code != "") {
+		if i > 0 && (part.level > 0 || len(part.rows) > 0) {
 			b.WriteByte('\n')
 		}
 		switch {
@@ -72,8 +67,6 @@ func (p *page) writeText(w io.Writer, colour bool) error {
 			b.WriteString(coloured(colour, "1", part.text) + "\n")
 		case len(part.rows) > 0:
 			table(&b, part, colour)
-		case part.code != "":
-			b.WriteString(strings.TrimRight(part.code, "\n") + "\n")
 		case len(part.items) > 0:
 			for _, item := range part.items {
 				b.WriteString("  - " + item + "\n")
@@ -91,7 +84,7 @@ func table(b *strings.Builder, p part, colour bool) {
 	var plain strings.Builder
 	t := tabwriter.NewWriter(&plain, 0, 8, 3, ' ', 0)
 	for _, row := range append([][]string{p.header}, p.rows...) {
-		fmt.Fprintln(t, strings.Join(row, "\t"))
+		_, _ = io.WriteString(t, strings.Join(row, "\t")+"\n")
 	}
 	t.Flush() //nolint:errcheck // into memory
 	lines := strings.SplitAfter(plain.String(), "\n")
@@ -131,12 +124,6 @@ func (p *page) writeMarkdown(w io.Writer) error {
 				}
 				row(cells)
 			}
-		case part.code != "":
-			fence := "```"
-			for strings.Contains(part.code, fence) {
-				fence += "`"
-			}
-			b.WriteString(fence + part.style + "\n" + strings.TrimRight(part.code, "\n") + "\n" + fence + "\n")
 		case len(part.items) > 0:
 			for _, item := range part.items {
 				b.WriteString("- " + escape(item) + "\n")

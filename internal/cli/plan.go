@@ -86,7 +86,7 @@ it declares or lock somebody out, and 1 where it could not be worked out.`,
 				return err
 			}
 			if len(p.Problems) > 0 {
-				return Problems{plural(len(p.Problems), "problem", "") + " in the plan"}
+				return ProblemsError{plural(len(p.Problems), "problem", "") + " in the plan"}
 			}
 			return nil
 		},

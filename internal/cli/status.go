@@ -141,7 +141,7 @@ It ends with status 2 where a change is in the cluster still.`,
 				return err
 			}
 			if open > 0 {
-				return Problems{plural(open, "namespace", "") + " with open drift"}
+				return ProblemsError{plural(open, "namespace", "") + " with open drift"}
 			}
 			return nil
 		},

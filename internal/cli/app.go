@@ -283,11 +283,12 @@ func (s *scene) settle(l look) error {
 	return nil
 }
 
-// model is what the mesh makes of what is in a namespace.
-func (l look) model() *effective.Model {
+// model is what the mesh makes of what is in a namespace. What no file has is
+// Istio's default.
+func (l look) model(live bool) *effective.Model {
 	f := l.observed.Facts
 	return effective.New(effective.World{
-		Namespace: f.Namespace.Name, Mesh: f.Mesh, Pods: f.Pods, Services: f.Services, Partial: !f.Mesh.ConfigRead,
+		Namespace: f.Namespace.Name, Mesh: f.Mesh, Pods: f.Pods, Services: f.Services, Partial: live && !f.Mesh.ConfigRead,
 		Objects: slices.Concat(l.observed.Live, l.observed.Others),
 	})
 }

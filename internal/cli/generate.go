@@ -64,7 +64,7 @@ func (a *app) writeGenerated(ctx context.Context, s *scene, namespace string, mo
 	if len(l.observed.Profiles) > 0 && l.declared && !l.decision.Implied() {
 		return fmt.Errorf("namespace %s has profile %s already: edit that one", namespace, l.observed.Profiles[0].Name)
 	}
-	g := generator{look: l, model: l.model()}
+	g := generator{look: l, model: l.model(s.live)}
 	p := g.profile()
 	p.Spec.EnforcementMode = mode
 	fields := map[string]any{
@@ -468,7 +468,7 @@ func (g *generator) prove(ctx context.Context, s *scene, p *v1alpha1.MeshSecurit
 	}
 	plan := NamespacePlan{Namespace: g.namespace}
 	plan.describe(first, last)
-	plan.compare(g.look, last)
+	plan.compare(g.look, last, s.live)
 	if len(g.taken) > 0 {
 		var names []string
 		for _, o := range g.taken {
@@ -476,7 +476,7 @@ func (g *generator) prove(ctx context.Context, s *scene, p *v1alpha1.MeshSecurit
 		}
 		out.say("note: the profile says the same as %s: delete %s once it is enforced", mesh.Some(names), map[bool]string{true: "it", false: "them"}[len(names) == 1])
 	}
-	switch problems := plan.problems(); {
+	switch problems := plan.problems(s.live); {
 	case len(problems) > 0:
 		out.say("Enforced, the profile would not do all that it declares:")
 		out.list(problems)

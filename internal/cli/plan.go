@@ -21,6 +21,8 @@ import (
 // Plan is what would become of a change, as JSON has it.
 type Plan struct {
 	Namespaces []NamespacePlan `json:"namespaces"`
+	// Notes are what a reader has to know about how it was worked out.
+	Notes []string `json:"notes,omitempty"`
 	// Problems are why the change should not be made as it is; none where it can be.
 	Problems []string `json:"problems,omitempty"`
 }
@@ -142,6 +144,9 @@ func (a *app) makePlan(ctx context.Context, files, against []string) (Plan, erro
 	if err := s.Fill(); err != nil {
 		return out, err
 	}
+	if mesh := before[a.settings.MeshNamespace].observed.Facts.Mesh; !s.live && !mesh.ConfigRead {
+		out.Notes = append(out.Notes, "no file has the mesh configuration (ConfigMap istio of namespace "+a.settings.MeshNamespace+"): what would be denied and let through is worked out by Istio's defaults")
+	}
 	for _, ns := range s.Namespaces() {
 		n, touched, err := s.planFor(ctx, ns, before, objects)
 		if err != nil {
@@ -149,7 +154,7 @@ func (a *app) makePlan(ctx context.Context, files, against []string) (Plan, erro
 		}
 		if touched {
 			out.Namespaces = append(out.Namespaces, n)
-			out.Problems = append(out.Problems, n.problems()...)
+			out.Problems = append(out.Problems, n.problems(s.live)...)
 		}
 	}
 	return out, nil
@@ -205,7 +210,7 @@ func (s *scene) planFor(ctx context.Context, ns string, before map[string]look, 
 	}
 	out.describe(first, last)
 	if known {
-		out.compare(was, last)
+		out.compare(was, last, s.live)
 	}
 	touched := named || len(out.Changes) > 0 || len(out.Denied) > 0 || len(out.Allowed) > 0 || known && !sameRules(was.result.Status.Rules, last.result.Status.Rules)
 	return out, touched, nil
@@ -263,8 +268,8 @@ func changeOf(c drift.Change) Change {
 
 // compare says what the mesh would let through, and what would be found, that
 // is not so now, and the reverse.
-func (n *NamespacePlan) compare(was, last look) {
-	a, b := was.model(), last.model()
+func (n *NamespacePlan) compare(was, last look, live bool) {
+	a, b := was.model(live), last.model(live)
 	c := effective.Compare(a, b).Felt(b)
 	n.Allowed, n.Denied = effective.Sentences(b, c.Opens, true), effective.Sentences(b, c.Shuts, false)
 	n.Incomplete = c.Partial || len(c.Unknown) > 0
@@ -285,11 +290,12 @@ func onlyIn(list, other []v1alpha1.Finding) []v1alpha1.Finding {
 	})
 }
 
-// problems are why the change should not be made as it is.
-func (n *NamespacePlan) problems() []string {
+// problems are why the change should not be made as it is. That something is not
+// in files is none: not everything is kept there.
+func (n *NamespacePlan) problems(live bool) []string {
 	var out []string
 	for _, c := range n.Conditions {
-		if strings.HasPrefix(c, v1alpha1.ConditionAccepted+" ") || strings.HasPrefix(c, v1alpha1.ConditionResolvedRefs+" ") {
+		if strings.HasPrefix(c, v1alpha1.ConditionAccepted+" ") || live && strings.HasPrefix(c, v1alpha1.ConditionResolvedRefs+" ") {
 			out = append(out, n.Namespace+": "+c)
 		}
 	}
@@ -313,6 +319,10 @@ func (p Plan) page() *page {
 	}
 	for _, n := range p.Namespaces {
 		n.page(out)
+	}
+	if len(p.Notes) > 0 {
+		out.heading(1, "Notes")
+		out.list(p.Notes)
 	}
 	if len(p.Problems) > 0 {
 		out.heading(1, "%s", plural(len(p.Problems), "problem", ""))

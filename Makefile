@@ -131,6 +131,10 @@ clean: ## Remove what was built here. Caches of tools stay.
 build: ## The operator: bin/manager, static.
 	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/manager .
 
+.PHONY: build-cli
+build-cli: ## The command line: bin/kubectl-meshsecurity, static. In a folder of PATH it is kubectl meshsecurity.
+	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/kubectl-meshsecurity ./cmd/kubectl-meshsecurity
+
 .PHONY: build-installer
 build-installer: ## dist/install.yaml: all that a cluster needs, with image IMG.
 	mkdir -p dist

@@ -29,6 +29,15 @@ var verbs = map[Layer]struct{ passes, stops string }{
 
 // Words say what becomes of differences, in a model in which they pass or not.
 func Words(m *Model, ds []Difference, pass bool) string {
+	out := Sentences(m, ds, pass)
+	if n := len(out); n > maxSentences {
+		out = append(out[:maxSentences], fmt.Sprintf("and %d more", n-maxSentences))
+	}
+	return strings.Join(out, "; ")
+}
+
+// Sentences are what Words says, all of it, one for each difference.
+func Sentences(m *Model, ds []Difference, pass bool) []string {
 	var out []string
 	for _, d := range ds {
 		v := verbs[d.Probe.Layer]
@@ -42,10 +51,7 @@ func Words(m *Model, ds []Difference, pass bool) string {
 		}
 		out = append(out, d.What+" "+is+verb)
 	}
-	if n := len(out); n > maxSentences {
-		out = append(out[:maxSentences], fmt.Sprintf("and %d more", n-maxSentences))
-	}
-	return strings.Join(out, "; ")
+	return out
 }
 
 // Felt leaves out of a comparison what the namespace does not feel: a

@@ -421,7 +421,11 @@ func callerWords(c Caller, own string) string {
 	if c.ServiceAccount == freshName {
 		out = "namespace " + c.Namespace
 	}
-	if c.TrustDomain != own {
+	switch c.TrustDomain {
+	case own:
+	case freshDomain:
+		out += " of any other trust domain"
+	default:
 		out += " of trust domain " + c.TrustDomain
 	}
 	return out

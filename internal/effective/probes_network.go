@@ -289,10 +289,33 @@ func (m *Model) servicesLike(pattern, namespace string) []string {
 func hostDim(names []string) dim {
 	d := dim{name: "host"}
 	for _, n := range names {
-		d.values = append(d.values, value{say: n, set: func(p *Probe) { p.Exit.Host = n }})
+		d.values = append(d.values, value{say: hostWords(n), set: func(p *Probe) { p.Exit.Host = n }})
 	}
 	return d
 }
+
+// hostWords names a host for a reader, who has no use for names that were made
+// up to stand for any other.
+func hostWords(host string) string {
+	switch rest, other := strings.CutPrefix(host, freshName+"."); {
+	case host == freshDomain:
+		return "any other name"
+	case other && strings.HasPrefix(rest, freshName+"."):
+		return "services of other namespaces"
+	case other && strings.Contains(rest, ".svc."):
+		namespace, _, _ := strings.Cut(rest, ".")
+		return "services of " + namespace
+	case other:
+		return "*." + rest
+	case strings.HasPrefix(host, "cidrs-") && strings.HasSuffix(host, rangesSuffix):
+		return "ranges of addresses by rule"
+	}
+	return host
+}
+
+// rangesSuffix ends the names of ServiceEntries for ranges of addresses, which
+// nobody can ask for (internal/mesh/istio).
+const rangesSuffix = ".egress.meshsecurity.invalid"
 
 // proxyDims are the hosts, addresses, ports and names that the proxies know.
 func proxyDims(models []*Model, from Labels) []dim {

@@ -10,6 +10,8 @@ import (
 	networkingapi "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -58,6 +60,18 @@ func Indexes() []Index {
 		{kind(&securityv1.AuthorizationPolicy{}), TenantIndex, GatewayTenant},
 		{kind(&securityv1.AuthorizationPolicy{}), ForeignIndex, foreignPolicy},
 	}
+}
+
+// AllIndexes are those of every kind that the reader looks things up by.
+func AllIndexes() []Index {
+	out := append(Indexes(),
+		Index{v1alpha1.GroupVersion.WithKind(v1alpha1.KindException), ExceptionIndex, ExceptionNamespaces},
+		Index{corev1.SchemeGroupVersion.WithKind("Pod"), AgentIndex, AgentRole},
+		Index{apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"), ConcernsIndex, CRDConcerns})
+	for _, k := range DependantKinds() {
+		out = append(out, Index{k.GroupKind.WithVersion(k.Versions[0]), ConcernsIndex, k.Concerns})
+	}
+	return out
 }
 
 // Exports are the namespaces besides its own to which an object is exported, or

@@ -85,7 +85,7 @@ func TestPurePackagesPullInNothingImpure(t *testing.T) {
 
 // Every package below internal is on one of the lists: a new one has to be placed.
 func TestEveryPackageHasItsPlace(t *testing.T) {
-	shell := []string{"internal/snapshot", "internal/apply", "internal/report", "internal/golden"}
+	shell := []string{"internal/snapshot", "internal/apply", "internal/report", "internal/golden", "internal/offline", "internal/cli"}
 	// Pure, but that it remembers the last table that it read.
 	shell = append(shell, "internal/audit/bulletins")
 	for _, path := range list(t, "{{.ImportPath}}", "./internal/...") {
@@ -96,14 +96,24 @@ func TestEveryPackageHasItsPlace(t *testing.T) {
 	}
 }
 
-// The writer and the reader are the only packages that hold a client, besides the controllers.
+// The writer and the reader are the only packages that hold a client, besides
+// the controllers and the command line, which has no writer.
 func TestOnlyReaderAndWriterHoldAClient(t *testing.T) {
 	for _, path := range list(t, "{{.ImportPath}}", "./internal/...") {
 		pkg := strings.TrimPrefix(path, module+"/")
 		for _, imported := range list(t, `{{join .Imports "\n"}}`, "./"+pkg) {
-			if imported == "sigs.k8s.io/controller-runtime/pkg/client" && pkg != "internal/snapshot" && pkg != "internal/apply" {
+			if imported == "sigs.k8s.io/controller-runtime/pkg/client" && !slices.Contains([]string{"internal/snapshot", "internal/apply", "internal/offline", "internal/cli"}, pkg) {
 				t.Errorf("%s imports a client", pkg)
 			}
+		}
+	}
+}
+
+// The command line writes nothing to a cluster.
+func TestTheCommandLineHasNoWriter(t *testing.T) {
+	for _, path := range list(t, `{{join .Deps "\n"}}`, "./cmd/...") {
+		if path == module+"/internal/apply" || path == module+"/controllers" {
+			t.Errorf("it pulls in %s", path)
 		}
 	}
 }

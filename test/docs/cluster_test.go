@@ -45,6 +45,11 @@ const installed = "--network-policy-enforced=true"
 // manager is the operator's binary, built once for all tests.
 var manager = sync.OnceValues(func() (string, error) { return operator.Build(context.Background(), binaries) })
 
+// plugin is the command line, for kubectl to find.
+var plugin = sync.OnceValues(func() (string, error) {
+	return operator.BuildPackage(context.Background(), binaries, "kubectl-meshsecurity", "./cmd/kubectl-meshsecurity")
+})
+
 // binaries is the folder of what is built.
 var binaries string
 
@@ -87,6 +92,8 @@ func newCluster(ctx context.Context, t *testing.T) *cluster {
 	t.Cleanup(func() { must(t, c.Stop()) })
 	c.manager, err = manager()
 	must(t, err)
+	_, err = plugin()
+	must(t, err)
 
 	scheme := runtime.NewScheme()
 	must(t, errors.Join(clientgoscheme.AddToScheme(scheme), controllers.AddToScheme(scheme)))
@@ -120,7 +127,7 @@ func (c *cluster) environment() []string {
 	return append(os.Environ(),
 		"KUBECONFIG="+c.kubeconfig,
 		"KUBECACHEDIR="+filepath.Join(c.scratch, "cache"),
-		"PATH="+filepath.Dir(c.KubectlPath())+":"+os.Getenv("PATH"),
+		"PATH="+filepath.Dir(c.KubectlPath())+":"+binaries+":"+os.Getenv("PATH"),
 	)
 }
 

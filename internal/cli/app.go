@@ -1,0 +1,301 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/decide"
+	"github.com/meshsecurity/mesh-security-operator/internal/effective"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/offline"
+	"github.com/meshsecurity/mesh-security-operator/internal/snapshot"
+	"github.com/meshsecurity/mesh-security-operator/internal/status"
+)
+
+// Environment is what the command line has around it.
+type Environment struct {
+	In       io.Reader
+	Out, Err io.Writer
+	// Terminal is true where Out is one that shows colours, and Progress where
+	// Err is one.
+	Terminal, Progress bool
+	Now                func() time.Time
+	Version            string
+}
+
+// ProblemsError is the error of a command that worked and found what it looks for:
+// the process ends with status 2, as opposed to 1 for a command that failed.
+type ProblemsError struct{ What string }
+
+// Error implements error.
+func (p ProblemsError) Error() string { return p.What }
+
+// app is one run of the command line.
+type app struct {
+	Environment
+	config    clientcmd.ConfigOverrides
+	path      string // of the kubeconfig
+	all       bool
+	settings  offline.Settings
+	enforced  string
+	cidrs     []string
+	dnsLabels map[string]string
+}
+
+// Command returns the command line.
+func Command(env Environment) *cobra.Command {
+	a := &app{Environment: env}
+	root := &cobra.Command{
+		Use:   "kubectl-meshsecurity",
+		Short: "See, plan and prove the security posture of a service mesh",
+		Long: `See, plan and prove the security posture of a service mesh.
+
+Everything is worked out by the same code as the operator's, from what an API
+server answers or from folders of YAML. Nothing is written to a cluster.`,
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl meshsecurity"},
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       env.Version,
+	}
+	root.SetIn(env.In)
+	root.SetOut(env.Out)
+	root.SetErr(env.Err)
+	f := root.PersistentFlags()
+	f.StringVar(&a.path, "kubeconfig", "", "Path of the kubeconfig; empty: KUBECONFIG, else ~/.kube/config.")
+	clientcmd.BindOverrideFlags(&a.config, f, recommendedFlags())
+	f.StringVar(&a.settings.MeshNamespace, "istio-namespace", "istio-system", "Namespace of istiod and of the mesh configuration.")
+	f.StringVar(&a.settings.OperatorNamespace, "operator-namespace", "mesh-security-system", "The operator's own namespace, which no baseline selects.")
+	f.StringVar(&a.settings.ClusterDomain, "cluster-domain", "cluster.local", "DNS domain of the cluster's services.")
+	f.StringVar(&a.enforced, "network-policy-enforced", "", "Whether the cluster's network enforces NetworkPolicy: true or false. Empty: unknown, and nothing is taken to be held by it.")
+	f.StringSliceVar(&a.cidrs, "cluster-cidrs", []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10"},
+		"Address ranges that count as inside the cluster's network.")
+	f.StringVar(&a.settings.Network.DNS.Namespace, "dns-namespace", "kube-system", "Namespace of the cluster's DNS.")
+	f.StringToStringVar(&a.dnsLabels, "dns-pod-labels", map[string]string{"k8s-app": "kube-dns"}, "Labels of the pods of the cluster's DNS.")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.check() }
+	root.AddCommand(a.plan(), a.audit(), a.diff(), a.status(), a.drift(), a.generate())
+	return root
+}
+
+// recommendedFlags are those of kubectl, with no others.
+func recommendedFlags() clientcmd.ConfigOverrideFlags {
+	return clientcmd.RecommendedConfigOverrideFlags("")
+}
+
+func (a *app) check() error {
+	switch a.enforced {
+	case "":
+	case "true":
+		a.settings.Network.PolicyEnforced = facts.Yes
+	case "false":
+		a.settings.Network.PolicyEnforced = facts.No
+	default:
+		return fmt.Errorf("--network-policy-enforced is %q: it must be true, false or empty", a.enforced)
+	}
+	a.settings.Network.ClusterCIDRs, a.settings.Network.DNS.PodLabels = a.cidrs, a.dnsLabels
+	return nil
+}
+
+// loader reads kubeconfigs as kubectl does.
+func (a *app) loader() clientcmd.ClientConfig {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = a.path
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &a.config)
+}
+
+// scene is a cluster in memory, and the operator's way of looking at it.
+type scene struct {
+	*offline.Cluster
+	reader *snapshot.Reader
+	now    time.Time
+	// live is true where it was read from an API server.
+	live bool
+	// docs are where the objects were read, of files.
+	docs []offline.Document
+}
+
+// load reads a cluster: of folders and files where there are any, else of the
+// API server that the kubeconfig names.
+func (a *app) load(ctx context.Context, paths ...string) (*scene, error) {
+	if len(paths) > 0 {
+		docs, err := a.read(paths...)
+		if err != nil {
+			return nil, err
+		}
+		c := offline.NewCluster()
+		for _, d := range docs {
+			if err := c.Put(d.Object); err != nil {
+				return nil, err
+			}
+		}
+		if err := c.Fill(); err != nil {
+			return nil, err
+		}
+		return &scene{Cluster: c, reader: c.Reader(a.settings), now: a.Now(), docs: docs}, nil
+	}
+	config, err := a.loader().ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("no cluster: %w; name a folder of YAML files to look at instead, or set --kubeconfig", err)
+	}
+	c, err := a.connect(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	return &scene{Cluster: c, reader: c.Reader(a.settings), now: a.Now(), live: true}, nil
+}
+
+func (a *app) connect(ctx context.Context, config *rest.Config) (*offline.Cluster, error) {
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = 50, 100
+	// A server warns of what is deprecated: that is no affair of who reads.
+	config.WarningHandler = rest.NoWarnings{}
+	from, err := client.New(config, client.Options{Scheme: offline.Scheme})
+	if err != nil {
+		return nil, fmt.Errorf("reach the cluster: %w", err)
+	}
+	var progress func(string)
+	if a.Progress {
+		show := func(text string) { _, _ = io.WriteString(a.Err, "\r\033[K"+text) }
+		progress = func(kind string) { show("reading " + kind) }
+		defer show("")
+	}
+	return offline.Load(ctx, from, a.settings, progress)
+}
+
+func (a *app) read(paths ...string) ([]offline.Document, error) {
+	files, err := offline.Files(paths...)
+	if err != nil {
+		return nil, err
+	}
+	return offline.Read(a.In, files...)
+}
+
+// namespaces are those that the flags ask for, sorted: all of them, the one that
+// is named, else the kubeconfig's, or of files all that they have.
+func (a *app) namespaces(s *scene) ([]string, error) {
+	name := a.config.Context.Namespace
+	if a.all || !s.live && name == "" {
+		return s.Namespaces(), nil
+	}
+	if name == "" {
+		var err error
+		if name, _, err = a.loader().Namespace(); err != nil {
+			return nil, err
+		}
+	}
+	if !slices.Contains(s.Namespaces(), name) {
+		return nil, fmt.Errorf("there is no namespace %s", name)
+	}
+	return []string{name}, nil
+}
+
+// look is how a namespace is, and what the operator makes of it.
+type look struct {
+	namespace string
+	observed  facts.Observed
+	decision  decide.Decision
+	result    status.Result
+	// declared is false where neither a profile nor a baseline says anything.
+	declared bool
+}
+
+var profileKind = schema.GroupKind{Group: v1alpha1.GroupVersion.Group, Kind: v1alpha1.KindProfile}
+
+// undeclared is the name of the profile that stands for none.
+const undeclared = "undeclared"
+
+// at looks at a namespace. One of which nothing is declared is looked at as if a
+// profile asked for an audit and nothing else.
+func (s *scene) at(ctx context.Context, namespace string) (look, error) {
+	out := look{namespace: namespace, declared: true}
+	var err error
+	if out.observed, err = s.reader.Read(ctx, namespace); err != nil {
+		return out, fmt.Errorf("namespace %s: %w", namespace, err)
+	}
+	if len(out.observed.Profiles) == 0 {
+		out.declared = false
+		p := &v1alpha1.MeshSecurityProfile{Spec: v1alpha1.MeshSecurityProfileSpec{EnforcementMode: v1alpha1.ModeAudit}}
+		p.Name, p.Namespace, p.UID = undeclared, namespace, undeclared
+		p.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.KindProfile))
+		if err := s.Put(p); err != nil {
+			return out, err
+		}
+		out.observed, err = s.reader.Read(ctx, namespace)
+		if err := errors.Join(err, s.Remove(p)); err != nil {
+			return out, fmt.Errorf("namespace %s: %w", namespace, err)
+		}
+	}
+	out.decision = decide.Make(out.observed, s.now)
+	if out.decision.Profile != nil {
+		out.result = status.Compute(status.Input{Profile: out.decision.Profile, Observed: out.observed, Decision: out.decision, Now: s.now})
+	}
+	return out, nil
+}
+
+// settle writes to memory what was decided, as the operator would to the cluster.
+func (s *scene) settle(l look) error {
+	for _, c := range l.decision.Changes {
+		if c.Live != nil && c.Desired == nil && !l.decision.Left(c) {
+			if o, ok := c.Live.(client.Object); ok {
+				if err := s.Remove(o); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	conflicts := map[string]bool{}
+	for _, c := range l.decision.Changes {
+		if l.decision.Left(c) {
+			conflicts[c.Resource()] = true
+		}
+	}
+	for _, want := range l.decision.Desired {
+		o, ok := want.DeepCopyObject().(client.Object)
+		if !ok || conflicts[o.GetObjectKind().GroupVersionKind().Kind+"/"+o.GetName()] {
+			continue
+		}
+		if o.GetUID() == "" {
+			o.SetUID(types.UID("uid-" + o.GetNamespace() + "-" + o.GetName()))
+		}
+		if err := s.Put(o); err != nil {
+			return err
+		}
+	}
+	if p := l.decision.Profile; p != nil && l.declared {
+		p = p.DeepCopy()
+		p.Status = l.result.Status
+		if !l.decision.Implied() {
+			return s.Put(p)
+		}
+	}
+	return nil
+}
+
+// model is what the mesh makes of what is in a namespace. What no file has is
+// Istio's default.
+func (l look) model(live bool) *effective.Model {
+	f := l.observed.Facts
+	return effective.New(effective.World{
+		Namespace: f.Namespace.Name, Mesh: f.Mesh, Pods: f.Pods, Services: f.Services, Partial: live && !f.Mesh.ConfigRead,
+		Objects: slices.Concat(l.observed.Live, l.observed.Others),
+	})
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, cmp.Or(many, one+"s"))
+}

@@ -31,6 +31,7 @@ type Model struct {
 	rootPeers, namespacePeers setting
 	peers                     []peers
 	policies                  []policy
+	shadows                   []shadow
 	authentications           []authentication
 	ingress, egress           []isolation
 	scopes                    []scope
@@ -38,6 +39,13 @@ type Model struct {
 	entries                   []entry
 	clients                   []client
 	logs                      []logs
+}
+
+// shadow is an AuthorizationPolicy that is evaluated and not enforced. What it
+// would do is worked out when somebody asks.
+type shadow struct {
+	policy *securityv1.AuthorizationPolicy
+	ref    int
 }
 
 // New makes the model of a world, which it never changes.

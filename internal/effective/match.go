@@ -10,6 +10,48 @@ type matcher struct {
 	how   how
 	value string
 	block netip.Prefix
+	// token is set for what a request's token is compared with.
+	token *tokenMatcher
+}
+
+// tokenMatcher is compared with a token's issuer and subject, each by itself.
+type tokenMatcher struct{ issuer, subject matcher }
+
+// tokenParts is between the issuer and the subject of a token, either of which
+// may contain a slash.
+const tokenParts = "\x00"
+
+// tokenName is ISSUER/SUBJECT. Istio takes it apart at its last slash and
+// compares either half by itself, so that https://accounts.* is an issuer of
+// https:/ with any subject that begins with "accounts." (pilot, authz/model,
+// requestPrincipalGenerator).
+func tokenName(v string) matcher {
+	out := text(v)
+	issuer, subject := v, ""
+	i := strings.LastIndexByte(v, '/')
+	if i >= 0 {
+		issuer, subject = v[:i], v[i+1:]
+	}
+	t := tokenMatcher{issuer: matcher{value: issuer}, subject: matcher{value: subject}}
+	switch {
+	case v == "*":
+		t = tokenMatcher{text("*"), text("*")}
+	case strings.HasPrefix(v, "*") && i >= 0:
+		t.issuer = text(issuer)
+	case strings.HasPrefix(v, "*"):
+		t = tokenMatcher{text("*"), text(v)}
+	case strings.HasSuffix(v, "*") && i >= 0:
+		t.subject = text(subject)
+	case strings.HasSuffix(v, "*"):
+		t = tokenMatcher{text(v), text("*")}
+	}
+	out.token = &t
+	return out
+}
+
+func (t *tokenMatcher) matches(v string) bool {
+	issuer, subject, _ := strings.Cut(v, tokenParts)
+	return issuer != "" && subject != "" && t.issuer.matches(issuer) && t.subject.matches(subject)
 }
 
 // how a value is compared with what a call shows.
@@ -75,6 +117,9 @@ func parseBlock(v string) netip.Prefix {
 }
 
 func (m matcher) matches(v string) bool {
+	if m.token != nil {
+		return m.token.matches(v)
+	}
 	switch m.how {
 	case exact:
 		return v == m.value

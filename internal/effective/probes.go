@@ -376,7 +376,7 @@ func callerDim(m *Model, conditions []*condition) dim {
 					candidates = append(candidates, callersOf(c.of, v, domain)...)
 				}
 			}
-		case address, requestPrincipal, requestHost, port, method, requestPath, audience, claim, other:
+		case address, requestPrincipal, requestHost, port, method, requestPath, audience, claim, other, strange:
 		}
 	}
 	slices.SortFunc(candidates[4:], func(a, b Caller) int {
@@ -690,6 +690,21 @@ func cutWords(s string) string {
 	return s
 }
 
+// tokenSamples are ISSUER/SUBJECT around what a request principal matches.
+func tokenSamples(p matcher) []string {
+	out := samples([]matcher{p}, freshName)
+	if strings.Contains(p.value, "/") || p.token == nil {
+		return out
+	}
+	for _, issuer := range samples([]matcher{p.token.issuer}, freshName) {
+		out = append(out, issuer+"/"+freshName)
+	}
+	for _, subject := range samples([]matcher{p.token.subject}, freshName) {
+		out = append(out, freshName+"/"+subject)
+	}
+	return out
+}
+
 func issuersOf(models []*Model, to Labels, principals []matcher) []Token {
 	out := []Token{{Issuer: freshDomain, Subject: freshName, Keys: freshDomain}}
 	add := func(t Token) {
@@ -698,7 +713,7 @@ func issuersOf(models []*Model, to Labels, principals []matcher) []Token {
 		}
 	}
 	for _, p := range principals {
-		for _, s := range samples([]matcher{p}, freshName) {
+		for _, s := range tokenSamples(p) {
 			if i := strings.LastIndex(s, "/"); i > 0 {
 				add(Token{Issuer: s[:i], Subject: s[i+1:], Keys: s[:i]})
 			}
@@ -711,7 +726,7 @@ func issuersOf(models []*Model, to Labels, principals []matcher) []Token {
 			}
 			add(Token{Issuer: a.issuer, Subject: freshName, Keys: a.keys})
 			for _, p := range principals {
-				for _, s := range samples([]matcher{p}, freshName) {
+				for _, s := range tokenSamples(p) {
 					if subject, ok := strings.CutPrefix(s, a.issuer+"/"); ok {
 						add(Token{Issuer: a.issuer, Subject: subject, Keys: a.keys})
 					}

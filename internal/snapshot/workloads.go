@@ -67,7 +67,9 @@ func PodFacts(p *corev1.Pod) (facts.Pod, bool) {
 		}
 	}
 	out.APIToken = slices.ContainsFunc(p.Spec.Volumes, apiToken)
-	out.Probes, out.Uncaptured, out.Scraped = podProbes(p), uncaptured(p), scraped(p.Annotations)
+	told := captureSettings(p)
+	out.Uncaptured, out.Capture = uncaptured(told), captureOf(told)
+	out.Probes, out.Scraped = podProbes(p), scraped(p.Annotations)
 	return out, true
 }
 
@@ -95,10 +97,15 @@ func bypass(p *corev1.Pod) []string {
 	if p.Labels[dataPlaneMode] == "none" {
 		out = append(out, dataPlaneMode+"=none")
 	}
+	told := captureSettings(p)
 	for key, harmless := range bypassAnnotations {
+		v, ok := told[key]
+		if !ok {
+			v, ok = p.Annotations[key]
+		}
 		// Of what is included, nothing is left by an empty list.
 		included := harmless == "*"
-		if v, ok := p.Annotations[key]; ok && v != harmless && (v != "" || included) {
+		if ok && v != harmless && (v != "" || included) && !capturesAll(key, v) {
 			out = append(out, key+"="+cut(v, 64))
 		}
 	}

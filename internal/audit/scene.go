@@ -45,6 +45,7 @@ func (s *Scene) Model() *effective.Model {
 		f := s.Facts
 		s.model = effective.New(effective.World{
 			Namespace: f.Namespace.Name, Mesh: f.Mesh, Objects: s.Objects(), Pods: f.Pods, Services: f.Services, Partial: !f.Mesh.ConfigRead,
+			NetworkEnforced: f.Network.PolicyEnforced, Influences: s.Influences,
 		})
 	}
 	return s.model

@@ -24,6 +24,11 @@ type World struct {
 	// its configuration: what only these could decide is then Unknown. Otherwise
 	// an object that is not among Objects does not exist.
 	Partial bool
+	// NetworkEnforced says whether the cluster's network enforces NetworkPolicy,
+	// and Influences are objects, known by name alone, of which it can't be worked
+	// out what they do. Only whole answers, of Explain and Reach, ask for these.
+	NetworkEnforced facts.Tristate
+	Influences      []facts.Influence
 }
 
 // Ref names an object.
@@ -68,7 +73,7 @@ type Call struct {
 	Method, Path, Host string
 	Token              *Token
 	// Attributes are what conditions ask for besides, by their key, like
-	// request.headers[x-team].
+	// request.headers[x-team]: names of headers in lower case.
 	Attributes map[string]string
 	// Protocol is TCP where it is empty; only the network knows any other.
 	Protocol string

@@ -181,6 +181,8 @@ type Pod struct {
 	Sidecar bool
 	// ProxyVersion is the tag of the proxy's image; empty where it has none.
 	ProxyVersion string
+	// Gateway is true when that is a proxy that stands alone.
+	Gateway bool
 	// Ambient is true when the node redirects the pod's traffic to ztunnel.
 	Ambient bool
 	// Bypass lists, in words, settings of the pod by which traffic evades the

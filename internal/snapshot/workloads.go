@@ -55,7 +55,7 @@ func PodFacts(p *corev1.Pod) (facts.Pod, bool) {
 	}
 	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
 		if c.Name == proxyContainer {
-			out.Sidecar = true
+			out.Sidecar, out.Gateway = true, slices.Contains(c.Args, "router")
 			out.NativeSidecar = c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 			out.ProxyVersion = imageTag(c.Image)
 			continue

@@ -98,7 +98,7 @@ func (m *Model) policyOf(o *securityv1.AuthorizationPolicy, ref int) policy {
 		name := o.Spec.GetProvider().GetName()
 		p.refuses = !slices.ContainsFunc(m.Mesh.Authorizers, func(a facts.Authorizer) bool { return a.Name == name })
 	}
-	trust := m.trustDomains()
+	trust := m.trust
 	for _, r := range o.Spec.GetRules() {
 		var out rule
 		for _, f := range r.GetFrom() {
@@ -194,7 +194,10 @@ func migrated(principals, trust []string) []string {
 }
 
 // alikeDomains: either may have a wildcard at one end.
-func alikeDomains(a, b string) bool { return text(a).matches(b) || text(b).matches(a) }
+func alikeDomains(a, b string) bool {
+	x, y := text(a), text(b)
+	return x.matches(b) || y.matches(a)
+}
 
 // aliased: a trust domain of the mesh's stands for all of them, and nothing else
 // does (pilot, trustdomain, ExpandTrustDomainAliases).
@@ -212,11 +215,6 @@ func aliased(domains, trust []string) []string {
 
 // defaultDomain is how principals call the mesh's own trust domain whatever its name.
 const defaultDomain = "cluster.local"
-
-// trustDomains are the mesh's own and its aliases.
-func (m *Model) trustDomains() []string {
-	return append([]string{m.trustDomain()}, m.Mesh.TrustDomainAliases...)
-}
 
 // knownKey says whether a key is one of those that Istio documents
 // (istio.io/docs, "Authorization Policy Conditions").

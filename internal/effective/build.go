@@ -27,6 +27,8 @@ type Model struct {
 	// objects are those that the mesh reads, the oldest first; refs name them.
 	objects []facts.Object
 	refs    []Ref
+	// trust are the mesh's own trust domain and its aliases.
+	trust []string
 
 	rootPeers, namespacePeers setting
 	peers                     []peers
@@ -51,6 +53,7 @@ type shadow struct {
 // New makes the model of a world, which it never changes.
 func New(w World) *Model {
 	m := &Model{World: w, rootPeers: setting{unset, -1}, namespacePeers: setting{unset, -1}}
+	m.trust = append([]string{m.trustDomain()}, w.Mesh.TrustDomainAliases...)
 	for _, o := range w.Objects {
 		if m.reads(o) {
 			m.objects = append(m.objects, o)

@@ -249,7 +249,7 @@ func (m *Model) capturesIn(c *Call, p *facts.Pod) (state, string) {
 // security/model, TrustDomainsForValidation).
 func (m *Model) trusts(domain string) state {
 	switch {
-	case slices.Contains(m.trustDomains(), domain) || m.Mesh.AnyTrustDomain:
+	case slices.Contains(m.trust, domain) || m.Mesh.AnyTrustDomain:
 		return passes
 	case m.Mesh.ConfigRead && m.Mesh.Version != "":
 		return stops

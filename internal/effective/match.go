@@ -116,7 +116,7 @@ func parseBlock(v string) netip.Prefix {
 	return netip.Prefix{}
 }
 
-func (m matcher) matches(v string) bool {
+func (m *matcher) matches(v string) bool {
 	if m.token != nil {
 		return m.token.matches(v)
 	}

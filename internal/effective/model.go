@@ -60,7 +60,8 @@ type Pod struct {
 type Token struct {
 	Issuer, Subject, Keys string
 	Audiences             []string
-	Claims                map[string][]string
+	// Claims by their name: of request.auth.claims[a][b] that is "a][b".
+	Claims map[string][]string
 }
 
 // Call is a request into the namespace.

@@ -138,7 +138,7 @@ func (m *Model) Explain(c Call, pod facts.Pod) Verdict {
 	if c.HTTP && m.speaks(c.To, c.Port) == facts.No {
 		c.HTTP = false
 	}
-	transport, identity := m.transportStep(&c)
+	transport, identity := m.transportStep(&c, portWords(c.Port))
 	if !identity {
 		c.From.ServiceAccount = ""
 	}
@@ -258,13 +258,15 @@ func (m *Model) trusts(domain string) state {
 	return unsure
 }
 
-// transportStep also says whether the proxy sees the caller's identity.
-func (m *Model) transportStep(c *Call) (s step, identity bool) {
+func portWords(n int32) string { return fmt.Sprintf("port %d", n) }
+
+// transportStep also says whether the proxy sees the caller's identity. where
+// names the port.
+func (m *Model) transportStep(c *Call, where string) (s step, identity bool) {
 	at := m.mutualTLS(c.To, c.Port)
 	s = step{layer: Transport, verdict: verdict{passes, at.ref}}
 	identity = c.From.ServiceAccount != ""
 	by := m.naming(s.verdict)
-	where := fmt.Sprintf("port %d", c.Port)
 	switch {
 	case at.mode == unset:
 		s.state, s.why = unsure, "the mode of mutual TLS of "+where+" is not known"

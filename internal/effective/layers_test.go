@@ -174,6 +174,21 @@ func TestAuthorization(t *testing.T) {
 	}
 }
 
+// By a trust domain of the mesh's all of them are meant, and cluster.local is no
+// other name for them here (pilot, trustdomain, ExpandTrustDomainAliases).
+func TestTrustDomainsOfTheMesh(t *testing.T) {
+	for _, r := range []struct{ names, caller, want string }{
+		{"corp.example", "corp.example", "yes a"}, {"corp.example", "old.example", "yes a"}, {"old.example", "corp.example", "yes a"},
+		{"corp.example", "other.example", "no a"}, {"cluster.local", "corp.example", "no a"}, {"other.example", "other.example", "yes a"},
+	} {
+		w := world(t, `AP a {rules: [{from: [{source: {trustDomains: [`+r.names+`]}}]}]}`)
+		w.Mesh.TrustDomain, w.Mesh.TrustDomainAliases = "corp.example", []string{"old.example"}
+		if got := verdictOf(New(w).Pass(Probe{Layer: Authorization, Call: Call{From: Caller{TrustDomain: r.caller, Namespace: "n", ServiceAccount: "a"}}})); got != r.want {
+			t.Errorf("%s of %s: got %s, want %s", r.names, r.caller, got, r.want)
+		}
+	}
+}
+
 func TestAuthorizationIsUnknownWithoutTheRoot(t *testing.T) {
 	w := world(t, ``)
 	w.Partial = true

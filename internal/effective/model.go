@@ -29,6 +29,19 @@ type World struct {
 	// out what they do. Only whole answers, of Explain and Reach, ask for these.
 	NetworkEnforced facts.Tristate
 	Influences      []facts.Influence
+	// EgressGateway is the one that a baseline declares; nil for none. Reach asks
+	// for what the network sees of it.
+	EgressGateway *facts.EgressGateway
+}
+
+// WorldOf is the world of what was observed of a namespace, with these objects:
+// those of the operator and everybody else's, as they are or are to be.
+func WorldOf(o facts.Observed, objects []facts.Object) World {
+	f := o.Facts
+	return World{
+		Namespace: f.Namespace.Name, Mesh: f.Mesh, Objects: objects, Pods: f.Pods, Services: f.Services, Partial: !f.Mesh.ConfigRead,
+		NetworkEnforced: f.Network.PolicyEnforced, Influences: o.Influences, EgressGateway: f.EgressGateway,
+	}
 }
 
 // Ref names an object.

@@ -21,7 +21,8 @@ import (
 //
 // x.Port is the one that is asked for, a Service's for a Service's host. What
 // the network sees of a Service's pods is taken from what is known of the
-// Service, unless x.Pod or x.Address say it: then it sees x.Port. Where routes lead it through
+// Service, unless x.Pod or x.Address say it: then it sees x.Port. A host that is
+// no Service is taken to be outside of the cluster. Where routes lead it through
 // another host, like an egress gateway, the network is asked about that one;
 // what that host then does with it is not part of the answer. A Service of any
 // name is taken to exist.
@@ -227,10 +228,13 @@ func (m *Model) networkTo(x Exit, host string) verdict {
 	case x.Pod.Namespace != "" || x.Address != "":
 		return m.networkOut(&x)
 	case !is:
-		return m.lets(m.egress, x.From, &wire{port: x.Port, protocol: x.Protocol, vague: true})
+		return m.networkOutside(&x)
 	}
 	svc, known := m.Services[name]
-	if !known || len(svc.Selector) == 0 {
+	if g := m.EgressGateway; !known && g != nil && g.Namespace == name.Namespace && g.Service == name.Name {
+		svc = facts.Service{Selector: g.Selector, Ports: []facts.ServicePort{{Port: x.Port, Target: g.Target}}}
+	}
+	if len(svc.Selector) == 0 {
 		return m.lets(m.egress, x.From, &wire{pod: Pod{Namespace: name.Namespace}, protocol: x.Protocol, vague: true})
 	}
 	i := slices.IndexFunc(svc.Ports, func(p facts.ServicePort) bool { return p.Port == x.Port })
@@ -261,6 +265,19 @@ func (m *Model) networkTo(x Exit, host string) verdict {
 	return *out
 }
 
+// networkOutside is for a host outside of the cluster, at an address that is
+// not known: any that NetworkPolicies do not name is as good.
+func (m *Model) networkOutside(x *Exit) verdict {
+	at := *x
+	for _, a := range []string{outsideAddress, outsideAddress6} {
+		at.Address = a
+		if v := m.networkOut(&at); v.state == passes {
+			return v
+		}
+	}
+	return m.lets(m.egress, x.From, &wire{port: x.Port, protocol: x.Protocol, vague: true})
+}
+
 // Destination is what somebody declares for a workload to reach.
 type Destination struct {
 	// Host or, where it is told by address, a block of addresses.
@@ -277,9 +294,9 @@ type Outbound struct {
 	// Rest is what becomes, at the proxy, of what nobody declares; nil for a pod
 	// that has no proxy.
 	Rest *Step
-	// Services are NAMESPACE/HOST of the Services that the proxy knows, as its
-	// Sidecar imports them; "*/*" without one.
-	Services []string
+	// Imports are NAMESPACE/HOST of what the proxy knows, of what there is: as its
+	// Sidecar says, sorted, or "*/*" without one; nil for a pod without a proxy.
+	Imports []string
 	// Declared are the destinations of ServiceEntries that it may reach, by host,
 	// block and port.
 	Declared []Destination
@@ -288,24 +305,24 @@ type Outbound struct {
 	Network Step
 }
 
-// outsideAddress is nobody's (RFC 5737).
-const outsideAddress = "192.0.2.1"
+// outsideAddress and the one after it are nobody's (RFC 5737, RFC 3849).
+const outsideAddress, outsideAddress6 = "192.0.2.1", "2001:db8::1"
 
 // Exits sums up where a pod may go, through what, and what goes past its proxy.
 func (m *Model) Exits(pod facts.Pod) Outbound {
-	out := Outbound{Past: m.pastOut(&pod), Services: []string{"*/*"}}
+	out := Outbound{Past: m.pastOut(&pod), Imports: []string{"*/*"}}
 	if s := m.scopeOf(pod.Labels); s != nil {
-		out.Services = nil
+		out.Imports = nil
 		for _, i := range s.imports {
-			out.Services = append(out.Services, i.namespace+"/"+i.host)
+			out.Imports = append(out.Imports, i.namespace+"/"+i.host)
 		}
-		slices.Sort(out.Services)
-		out.Services = slices.Compact(out.Services)
+		slices.Sort(out.Imports)
+		out.Imports = slices.Compact(out.Imports)
 	}
 	x := Exit{From: pod.Labels, Address: outsideAddress, Port: m.unnamedPort()}
 	out.Network = m.step(m.networkStep(NetworkOut, m.networkOut(&x), pod))
 	if seen, _ := m.proxied(&pod, ""); seen == stops {
-		out.Services = nil
+		out.Imports = nil
 		return out
 	}
 	undeclared := Exit{From: pod.Labels, Host: freshDomain, Port: x.Port}
@@ -410,6 +427,13 @@ type Listener struct {
 	Past string
 }
 
+func (l Listener) where() string {
+	if l.Port == 0 {
+		return "every other port"
+	}
+	return portWords(l.Port)
+}
+
 // Inbound is how each port of a pod takes calls, sorted, those that nothing
 // names first. Ports are those that its containers, Services and
 // PeerAuthentications name.
@@ -449,7 +473,7 @@ func (m *Model) Inbound(pod facts.Pod) []Listener {
 			l.Past = why
 			l.Plaintext = Step{Layer: Capture, Outcome: Allowed, Why: "the mesh does not see it: " + why}
 		} else {
-			s, _ := m.transportStep(&c)
+			s, _ := m.transportStep(&c, l.where())
 			all := m.behindCapture(seen, why, s)
 			l.Mode, l.Plaintext = m.mutualTLS(pod.Labels, n).mode.String(), m.step(all[len(all)-1])
 		}

@@ -87,12 +87,20 @@ func TestReach(t *testing.T) {
 		{says: "labels that its selector does not name may", objects: "NP n {podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {}, podSelector: {matchLabels: {tier: x}}}]}]}", exit: `{Host: cart.shop.svc.cluster.local, Port: 80}`, want: "Unknown NetworkOut n"},
 		{says: "labels of its namespace may", objects: "NP n {podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {matchLabels: {team: x}}}]}]}", exit: `{Host: cart.shop.svc.cluster.local, Port: 80}`, want: "Unknown NetworkOut n"},
 		{says: "an address that is not known may be in a block", objects: "NP n {podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 203.0.113.0/24}}]}]}", exit: host, want: "Unknown NetworkOut n"},
+		{says: "in what is open but for the cluster's ranges it is", objects: "NP n {podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8]}}]}]}", exit: host, want: "Allowed n"},
 		{says: "one that is known is not", objects: "NP n {podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 203.0.113.0/24}}]}]}", exit: `{Host: api.example, Address: 198.51.100.1, Port: 443}`, want: "Denied NetworkOut n"},
 		{says: "of the own namespace's pods the labels are known", objects: "NP n {podSelector: {}, policyTypes: [Egress], egress: [{to: [{podSelector: {matchLabels: {tier: x}}}]}]}", exit: `{Host: db.pay.svc.cluster.local, Port: 5432}`, world: func(w *World) {
 			w.Pods = []facts.Pod{{Name: "d", Labels: map[string]string{"app": "db", "tier": "x"}}}
 		}, want: "Allowed n"},
 
 		{says: "through an egress gateway", objects: closed + "\n" + entry + "\n" + gateway + "\n" + toOut, exit: host, want: "Allowed e v n through gw.out.svc.cluster.local"},
+		{says: "of which a baseline says what pods it has", objects: closed + "\n" + entry + "\n" + gateway + "\n" + toOut, exit: host, world: func(w *World) {
+			delete(w.Services, types.NamespacedName{Namespace: "out", Name: "gw"})
+			w.EgressGateway = &facts.EgressGateway{Namespace: "out", Service: "gw", Selector: map[string]string{"app": "gw"}, Target: portNumber(8443)}
+		}, want: "Allowed e v n through gw.out.svc.cluster.local"},
+		{says: "and otherwise nobody", objects: closed + "\n" + entry + "\n" + gateway + "\n" + toOut, exit: host, world: func(w *World) {
+			delete(w.Services, types.NamespacedName{Namespace: "out", Name: "gw"})
+		}, want: "Unknown NetworkOut n through gw.out.svc.cluster.local"},
 		{says: "which the network has to let it reach", objects: closed + "\n" + entry + "\n" + gateway + "\nNP n {podSelector: {}, policyTypes: [Egress]}", exit: host, want: "Denied NetworkOut n through gw.out.svc.cluster.local"},
 		{says: "a route for another port", objects: closed + "\n" + entry + "\n" + strings.ReplaceAll(gateway, "port: 443, sni", "port: 80, sni"), exit: host, want: "Allowed e"},
 		{says: "a route of a gateway's", objects: closed + "\n" + entry + "\n" + strings.ReplaceAll(gateway, "gateways: [mesh]", "gateways: [x]"), exit: host, want: "Allowed e"},
@@ -133,7 +141,7 @@ func TestExits(t *testing.T) {
 	if s, want := strings.Join(got.Past, "; "), "port 25 (excludeOutboundPorts); whatever a container makes it: container x is privileged; what is not TCP"; s != want {
 		t.Errorf("got %s, want %s", s, want)
 	}
-	if s := strings.Join(got.Services, " "); s != "pay/* shop/*" {
+	if s := strings.Join(got.Imports, " "); s != "pay/* shop/*" {
 		t.Error(s)
 	}
 	if got.Rest.Outcome != Unknown || got.Network.Outcome != Denied {

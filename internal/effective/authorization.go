@@ -92,23 +92,30 @@ func (m *Model) addAuthorizationPolicy(o *securityv1.AuthorizationPolicy, ref in
 	m.policies = append(m.policies, m.policyOf(o, ref))
 }
 
+// reading is what the meaning of a policy's fields depends on.
+type reading struct {
+	namespace string
+	trust     []string
+	dots      bool
+}
+
 func (m *Model) policyOf(o *securityv1.AuthorizationPolicy, ref int) policy {
 	p := policy{ref: ref, action: o.Spec.GetAction(), selector: o.Spec.GetSelector().GetMatchLabels()}
 	if p.action == securityapi.AuthorizationPolicy_CUSTOM && m.Mesh.ConfigRead {
 		name := o.Spec.GetProvider().GetName()
 		p.refuses = !slices.ContainsFunc(m.Mesh.Authorizers, func(a facts.Authorizer) bool { return a.Name == name })
 	}
-	trust := m.trust
+	read := reading{o.Namespace, m.trust, m.dots}
 	for _, r := range o.Spec.GetRules() {
 		var out rule
 		for _, f := range r.GetFrom() {
-			out.from = append(out.from, sourceOf(f.GetSource(), o.Namespace, trust))
+			out.from = append(out.from, read.source(f.GetSource()))
 		}
 		for _, t := range r.GetTo() {
 			out.to = append(out.to, operationOf(t.GetOperation()))
 		}
 		for _, w := range r.GetWhen() {
-			c := whenOf(w, o.Namespace, trust)
+			c := read.when(w)
 			out.strange = out.strange || c.of == strange
 			out.when = append(out.when, c)
 		}
@@ -134,28 +141,31 @@ func (f *fields) add(of attribute, http bool, as func(string) matcher, yes, none
 	}
 }
 
-// sourceOf: namespaces and serviceAccounts match in any trust domain.
-func sourceOf(s *securityapi.Source, own string, trust []string) []condition {
+// source: namespaces and serviceAccounts match in any trust domain.
+func (r reading) source(s *securityapi.Source) []condition {
 	var f fields
-	f.add(principal, false, text, migrated(s.GetPrincipals(), trust), migrated(s.GetNotPrincipals(), trust))
+	f.add(principal, false, text, migrated(s.GetPrincipals(), r.trust), migrated(s.GetNotPrincipals(), r.trust))
 	f.add(requestPrincipal, true, tokenName, s.GetRequestPrincipals(), s.GetNotRequestPrincipals())
 	f.add(callerNamespace, false, namespaceName, s.GetNamespaces(), s.GetNotNamespaces())
-	f.add(account, false, accountIn(own), s.GetServiceAccounts(), s.GetNotServiceAccounts())
-	f.add(trustDomain, false, text, aliased(s.GetTrustDomains(), trust), aliased(s.GetNotTrustDomains(), trust))
+	f.add(account, false, r.accounts, s.GetServiceAccounts(), s.GetNotServiceAccounts())
+	f.add(trustDomain, false, text, aliased(s.GetTrustDomains(), r.trust), aliased(s.GetNotTrustDomains(), r.trust))
 	f.add(address, false, addresses, s.GetIpBlocks(), s.GetNotIpBlocks())
 	// Behind no trusted proxy the remote address is the direct one.
 	f.add(address, false, addresses, s.GetRemoteIpBlocks(), s.GetNotRemoteIpBlocks())
 	return f
 }
 
-// accountIn completes a service account without a namespace by the policy's.
-func accountIn(own string) func(string) matcher {
-	return func(v string) matcher {
-		if !strings.Contains(v, "/") {
-			v = own + "/" + v
-		}
-		return matcher{value: v}
+// accounts reads the service accounts of a policy of a namespace: one without a
+// namespace is of that one, and in some versions of Istio a dot is any character
+// (CVE-2026-39350).
+func (r reading) accounts(v string) matcher {
+	if !strings.Contains(v, "/") {
+		v = r.namespace + "/" + v
 	}
+	if r.dots && strings.Contains(v, ".") {
+		return matcher{how: dotted, value: v}
+	}
+	return matcher{value: v}
 }
 
 func operationOf(o *securityapi.Operation) []condition {
@@ -231,8 +241,8 @@ func knownKey(key string) bool {
 	}, key)
 }
 
-// whenOf reads a condition by its key (istio.io/docs, "Authorization Policy Conditions").
-func whenOf(w *securityapi.Condition, own string, trust []string) condition {
+// when reads a condition by its key (istio.io/docs, "Authorization Policy Conditions").
+func (r reading) when(w *securityapi.Condition) condition {
 	key := attributeKey(w.GetKey())
 	c := condition{of: other, key: key, http: strings.HasPrefix(key, "request.")}
 	as, yes, none := text, w.GetValues(), w.GetNotValues()
@@ -242,9 +252,9 @@ func whenOf(w *securityapi.Condition, own string, trust []string) condition {
 	case "source.namespace":
 		c.of, as = callerNamespace, namespaceName
 	case "source.principal":
-		c.of, yes, none = principal, migrated(yes, trust), migrated(none, trust)
+		c.of, yes, none = principal, migrated(yes, r.trust), migrated(none, r.trust)
 	case "source.serviceAccount":
-		c.of, as = account, accountIn(own)
+		c.of, as = account, r.accounts
 	case "destination.port":
 		c.of = port
 	case "destination.ip":

@@ -13,6 +13,7 @@ import (
 
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh/istio"
 )
 
 const (
@@ -29,6 +30,8 @@ type Model struct {
 	refs    []Ref
 	// trust are the mesh's own trust domain and its aliases.
 	trust []string
+	// dots is true where the control plane reads a dot of a service account as any character.
+	dots bool
 
 	rootPeers, namespacePeers setting
 	peers                     []peers
@@ -53,6 +56,7 @@ type shadow struct {
 // New makes the model of a world, which it never changes.
 func New(w World) *Model {
 	m := &Model{World: w, rootPeers: setting{unset, -1}, namespacePeers: setting{unset, -1}}
+	m.dots = w.Mesh.Version != "" && istio.DotsMatchAnything(w.Mesh.Version)
 	m.trust = append([]string{m.trustDomain()}, w.Mesh.TrustDomainAliases...)
 	for _, o := range w.Objects {
 		if m.reads(o) {

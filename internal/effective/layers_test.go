@@ -174,6 +174,25 @@ func TestAuthorization(t *testing.T) {
 	}
 }
 
+// CVE-2026-39350 is mended in 1.27.9.
+func TestDotsOfServiceAccounts(t *testing.T) {
+	for _, r := range []struct{ version, account, want string }{
+		{"1.27.8", "cert-manager-io", "yes a"}, {"1.27.8", "cert-manager.io", "yes a"}, {"1.27.8", "cert-manager-iox", "no a"},
+		{"1.27.9", "cert-manager-io", "no a"}, {"1.27.9", "cert-manager.io", "yes a"}, {"", "cert-manager-io", "no a"},
+	} {
+		w := world(t, `AP a {rules: [{from: [{source: {serviceAccounts: [shop/cert-manager.io]}}]}]}`)
+		w.Mesh.Version = r.version
+		if got := verdictOf(New(w).Pass(Probe{Layer: Authorization, Call: call(t, `{From: shop/`+r.account+`}`)})); got != r.want {
+			t.Errorf("%s in %s: got %s, want %s", r.account, r.version, got, r.want)
+		}
+	}
+	before, after := world(t, `AP a {rules: [{from: [{source: {principals: ["*/ns/shop/sa/cert-manager.io"]}}]}]}`), world(t, `AP a {rules: [{from: [{source: {serviceAccounts: [shop/cert-manager.io]}}]}]}`)
+	before.Mesh.Version, after.Mesh.Version = "1.27.8", "1.27.8"
+	if got, want := says(Compare(New(before), New(after)).Opens), "calls of shop/cert-managerzio to every workload"; got != want {
+		t.Errorf("opens %s, want %s", got, want)
+	}
+}
+
 // By a trust domain of the mesh's all of them are meant, and cluster.local is no
 // other name for them here (pilot, trustdomain, ExpandTrustDomainAliases).
 func TestTrustDomainsOfTheMesh(t *testing.T) {

@@ -65,6 +65,8 @@ const (
 	present
 	// glob: a "*" anywhere matches anything.
 	glob
+	// dotted: a "." matches any character.
+	dotted
 	// template is a path with {*} or {**}.
 	template
 	// block is a range of addresses.
@@ -131,6 +133,8 @@ func (m *matcher) matches(v string) bool {
 		return v != ""
 	case glob:
 		return globs(m.value, v)
+	case dotted:
+		return dotsMatch(m.value, v)
 	case template:
 		return segmentsMatch(strings.Split(m.value, "/"), strings.Split(v, "/"))
 	case block:
@@ -138,6 +142,18 @@ func (m *matcher) matches(v string) bool {
 		return err == nil && m.block.IsValid() && m.block.Contains(a)
 	}
 	return false
+}
+
+func dotsMatch(pattern, v string) bool {
+	if len(pattern) != len(v) {
+		return false
+	}
+	for i := range len(v) {
+		if pattern[i] != '.' && pattern[i] != v[i] {
+			return false
+		}
+	}
+	return true
 }
 
 func globs(pattern, v string) bool {

@@ -343,7 +343,7 @@ func samples(ms []matcher, fresh string) []string {
 			out = append(out, strings.ReplaceAll(m.value, "*", "zz"), strings.ReplaceAll(m.value, "*", ""))
 		case template:
 			out = append(out, strings.NewReplacer("{**}", "zz/zz", "{*}", "zz").Replace(m.value), strings.NewReplacer("/{**}", "", "{*}", "zz").Replace(m.value))
-		case present, block:
+		case present, block, dotted:
 		}
 	}
 	for _, a := range ms {
@@ -438,7 +438,7 @@ func callersOf(of attribute, v matcher, domain string) []Caller {
 		return out
 	case account:
 		ns, name, _ := strings.Cut(v.value, "/")
-		return []Caller{{TrustDomain: domain, Namespace: ns, ServiceAccount: name}, {TrustDomain: domain, Namespace: ns, ServiceAccount: freshName}, {TrustDomain: domain, Namespace: freshName, ServiceAccount: name}}
+		return []Caller{{TrustDomain: domain, Namespace: ns, ServiceAccount: strings.ReplaceAll(name, ".", "z")}, {TrustDomain: domain, Namespace: ns, ServiceAccount: name}, {TrustDomain: domain, Namespace: ns, ServiceAccount: freshName}, {TrustDomain: domain, Namespace: freshName, ServiceAccount: name}}
 	case trustDomain:
 		var out []Caller
 		for _, td := range samples([]matcher{v}, freshDomain) {
@@ -466,7 +466,7 @@ func identities(v matcher, domain string) []Caller {
 		for i := range len(parts) + 1 {
 			texts = append(texts, strings.Join(parts[:i], "")+v.value)
 		}
-	case present, glob, template, block:
+	case present, glob, template, block, dotted:
 	}
 	var out []Caller
 	for _, s := range texts {

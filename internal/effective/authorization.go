@@ -150,8 +150,10 @@ func (r reading) source(s *securityapi.Source) []condition {
 	f.add(account, false, r.accounts, s.GetServiceAccounts(), s.GetNotServiceAccounts())
 	f.add(trustDomain, false, text, aliased(s.GetTrustDomains(), r.trust), aliased(s.GetNotTrustDomains(), r.trust))
 	f.add(address, false, addresses, s.GetIpBlocks(), s.GetNotIpBlocks())
-	// Behind no trusted proxy the remote address is the direct one.
-	f.add(address, false, addresses, s.GetRemoteIpBlocks(), s.GetNotRemoteIpBlocks())
+	if remote := len(f); len(s.GetRemoteIpBlocks())+len(s.GetNotRemoteIpBlocks()) > 0 {
+		f.add(address, false, addresses, s.GetRemoteIpBlocks(), s.GetNotRemoteIpBlocks())
+		f[remote].key = remoteAddress
+	}
 	return f
 }
 
@@ -247,8 +249,10 @@ func (r reading) when(w *securityapi.Condition) condition {
 	c := condition{of: other, key: key, http: strings.HasPrefix(key, "request.")}
 	as, yes, none := text, w.GetValues(), w.GetNotValues()
 	switch key {
-	case "source.ip", "remote.ip":
-		c.of, as = address, addresses
+	case "source.ip":
+		c.of, c.key, as = address, "", addresses
+	case "remote.ip":
+		c.of, c.key, as = address, remoteAddress, addresses
 	case "source.namespace":
 		c.of, as = callerNamespace, namespaceName
 	case "source.principal":
@@ -284,6 +288,15 @@ func attributeKey(key string) string {
 	}
 	return key
 }
+
+// remoteAddress marks a condition on the remote address. A sidecar takes the last
+// address of X-Forwarded-For for it, whoever wrote that (Envoy's
+// use_remote_address, which Istio leaves off at sidecars); without one, that is
+// the direct address.
+const (
+	remoteAddress = "remote"
+	forwardedFor  = "request.headers[x-forwarded-for]"
+)
 
 // seen is a call as the server's proxy sees it.
 type seen struct {
@@ -330,6 +343,11 @@ func (s *seen) value(c *condition) string {
 	identity := s.From.ServiceAccount != ""
 	switch c.of {
 	case address:
+		if c.key == remoteAddress && s.HTTP {
+			if forwarded := s.Attributes[forwardedFor]; forwarded != "" {
+				return strings.TrimSpace(forwarded[strings.LastIndexByte(forwarded, ',')+1:])
+			}
+		}
 		return s.From.Address
 	case port:
 		return s.port

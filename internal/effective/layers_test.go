@@ -107,6 +107,9 @@ func TestAuthorization(t *testing.T) {
 		{"an ipBlock may be one address", `AP a {rules: [{from: [{source: {ipBlocks: [10.0.0.1]}}]}]}`, `{From: 10.0.0.2}`, "no a"},
 		{"notIpBlocks leave out", `AP a {rules: [{from: [{source: {ipBlocks: [10.0.0.0/8], notIpBlocks: [10.1.0.0/16]}}]}]}`, `{From: 10.1.2.3}`, "no a"},
 		{"remoteIpBlocks match addresses", `AP a {rules: [{from: [{source: {remoteIpBlocks: [10.0.0.0/8]}}]}]}`, `{From: 11.1.2.3}`, "no a"},
+		{"the remote address is what the request says", `AP a {rules: [{from: [{source: {remoteIpBlocks: [10.0.0.0/8]}}]}]}`, `{From: 11.1.2.3, HTTP: true, Attributes: {"request.headers[x-forwarded-for]": "9.9.9.9, 10.1.1.1"}}`, "yes a"},
+		{"of its addresses the last", `AP a {rules: [{when: [{key: remote.ip, values: [9.0.0.0/8]}]}]}`, `{From: 11.1.2.3, HTTP: true, Attributes: {"request.headers[x-forwarded-for]": "9.9.9.9, 10.1.1.1"}}`, "no a"},
+		{"the direct address is not", `AP a {rules: [{from: [{source: {ipBlocks: [10.0.0.0/8]}}]}]}`, `{From: 11.1.2.3, HTTP: true, Attributes: {"request.headers[x-forwarded-for]": 10.1.1.1}}`, "no a"},
 		{"all fields of a source have to match", `AP a {rules: [{from: [{source: {namespaces: [shop], ipBlocks: [10.0.0.0/8]}}]}]}`, `{From: shop/cart 11.0.0.1}`, "no a"},
 		{"one source is enough", `AP a {rules: [{from: [{source: {namespaces: [bank]}}, {source: {ipBlocks: [10.0.0.0/8]}}]}]}`, `{From: shop/cart 10.0.0.1}`, "yes a"},
 

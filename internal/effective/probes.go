@@ -260,7 +260,7 @@ func authorizationDims(models []*Model, to Labels) []dim {
 	of := func(a attribute, key string) []matcher {
 		var out []matcher
 		for _, c := range conditions {
-			if c.of == a && c.key == key {
+			if c.of == a && (c.key == key || a == address) {
 				out = append(append(out, c.yes...), c.none...)
 			}
 		}

@@ -232,13 +232,16 @@ func (m *Model) capturesIn(c *Call, p *facts.Pod) (state, string) {
 		return seen, why
 	}
 	switch {
+	case p.Capture.SomeIn && !slices.Contains(p.Capture.InPorts, c.Port):
+		return stops, fmt.Sprintf("port %d is not led through the proxy (includeInboundPorts)", c.Port)
+	case p.Capture.SomeIn:
+		// Nothing is excluded of what is included (istio-iptables).
 	case slices.Contains(facts.AgentPorts(), c.Port):
 		return stops, fmt.Sprintf("port %d is the proxy's own", c.Port)
 	case slices.Contains(p.Uncaptured, c.Port):
 		return stops, fmt.Sprintf("port %d is not led through the proxy (excludeInboundPorts)", c.Port)
-	case p.Capture.SomeIn && !slices.Contains(p.Capture.InPorts, c.Port):
-		return stops, fmt.Sprintf("port %d is not led through the proxy (includeInboundPorts)", c.Port)
-	case p.Capture.Interfaces:
+	}
+	if p.Capture.Interfaces {
 		return unsure, "some of the pod's network interfaces are not led through the proxy (excludeInterfaces)"
 	}
 	return passes, ""

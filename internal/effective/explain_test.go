@@ -83,6 +83,7 @@ func TestExplain(t *testing.T) {
 		{says: "another port of the same pod", objects: strictly + "\nAP d {}", call: `{Port: 80}`, pod: `Uncaptured: [9443]`, want: "Denied Transport p"},
 		{says: "a port that is not included", objects: strictly, call: `{Port: 81}`, pod: `Capture: {SomeIn: true, InPorts: [80]}`, want: "Allowed past"},
 		{says: "a port that is", objects: strictly, call: `{Port: 80}`, pod: `Capture: {SomeIn: true, InPorts: [80]}`, want: "Denied Transport p"},
+		{says: "nothing is excluded of what is included", objects: strictly, call: `{Port: 80}`, pod: `Capture: {SomeIn: true, InPorts: [80]}, Uncaptured: [80]`, want: "Denied Transport p"},
 		{says: "nothing is led through the proxy", objects: strictly, call: `{Port: 80}`, pod: `Capture: {None: true}`, want: "Allowed past"},
 		{says: "the proxy's own ports", objects: strictly + "\nAP d {}", call: `{Port: 15020}`, want: "Allowed past"},
 		{says: "UDP", objects: strictly + "\nAP d {}", call: `{Port: 80, Protocol: UDP}`, want: "Allowed past"},

@@ -58,6 +58,8 @@ func (m *Model) Reach(x Exit, pod facts.Pod) Verdict {
 	return v
 }
 
+// capturesOut goes by the order of istio-iptables' rules: what is excluded first,
+// then the ports that are included, then the addresses.
 func (m *Model) capturesOut(x *Exit, p *facts.Pod) (state, string) {
 	if seen, why := m.proxied(p, x.Protocol); seen != passes {
 		return seen, why
@@ -76,17 +78,17 @@ func (m *Model) capturesOut(x *Exit, p *facts.Pod) (state, string) {
 		return stops, "it is opened past the proxy"
 	case slices.Contains(c.OutPast, x.Port):
 		return stops, fmt.Sprintf("connections to port %d are not led through the proxy (excludeOutboundPorts)", x.Port)
-	case c.SomeOut && slices.Contains(c.OutPorts, x.Port):
-	case c.SomeOut && len(c.OutBlocks) == 0:
-		return stops, "nothing that leaves is led through the proxy (includeOutboundIPRanges)"
-	case c.SomeOut && !known:
-		return unsure, "only some addresses are led through the proxy (includeOutboundIPRanges)"
-	case c.SomeOut && !within(c.OutBlocks):
-		return stops, x.Address + " is not led through the proxy (includeOutboundIPRanges)"
-	case !c.SomeOut && within(c.OutPastBlocks):
+	case within(c.OutPastBlocks):
 		return stops, x.Address + " is not led through the proxy (excludeOutboundIPRanges)"
-	case !c.SomeOut && len(c.OutPastBlocks) > 0 && !known:
+	case len(c.OutPastBlocks) > 0 && !known:
 		return unsure, "some addresses are not led through the proxy (excludeOutboundIPRanges)"
+	case !c.SomeOut || slices.Contains(c.OutPorts, x.Port):
+	case len(c.OutBlocks) == 0:
+		return stops, "nothing that leaves is led through the proxy (includeOutboundIPRanges)"
+	case !known:
+		return unsure, "only some addresses are led through the proxy (includeOutboundIPRanges)"
+	case !within(c.OutBlocks):
+		return stops, x.Address + " is not led through the proxy (includeOutboundIPRanges)"
 	}
 	if c.Interfaces {
 		return unsure, "some of the pod's network interfaces are not led through the proxy (excludeInterfaces)"
@@ -398,11 +400,14 @@ func (m *Model) pastOut(p *facts.Pod) []string {
 	case c.SomeOut && len(c.OutBlocks)+len(c.OutPorts) == 0:
 		out = append(out, "everything (includeOutboundIPRanges)")
 	case c.SomeOut:
-		out = append(out, "all but "+strings.Join(c.OutBlocks, ", ")+" (includeOutboundIPRanges)")
-	default:
-		for _, b := range c.OutPastBlocks {
-			out = append(out, b+" (excludeOutboundIPRanges)")
+		all := slices.Clone(c.OutBlocks)
+		for _, n := range c.OutPorts {
+			all = append(all, portWords(n))
 		}
+		out = append(out, "all but "+strings.Join(all, ", ")+" (includeOutboundIPRanges)")
+	}
+	for _, b := range c.OutPastBlocks {
+		out = append(out, b+" (excludeOutboundIPRanges)")
 	}
 	if c.Interfaces {
 		out = append(out, "some network interfaces (excludeInterfaces)")

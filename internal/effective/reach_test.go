@@ -68,6 +68,7 @@ func TestReach(t *testing.T) {
 		{says: "an included range", objects: closed, exit: `{Address: 10.1.1.1, Port: 1}`, pod: `Capture: {SomeOut: true, OutBlocks: [10.0.0.0/8]}`, want: "Denied ProxyOut s"},
 		{says: "an address outside of that", objects: closed, exit: `{Address: 11.1.1.1, Port: 1}`, pod: `Capture: {SomeOut: true, OutBlocks: [10.0.0.0/8]}`, want: "Allowed past"},
 		{says: "an included port, whatever the range", objects: closed, exit: `{Address: 11.1.1.1, Port: 1}`, pod: `Capture: {SomeOut: true, OutBlocks: [10.0.0.0/8], OutPorts: [1]}`, want: "Denied ProxyOut s"},
+		{says: "but not in an excluded range", objects: closed, exit: `{Address: 11.1.1.1, Port: 1}`, pod: `Capture: {SomeOut: true, OutBlocks: [10.0.0.0/8], OutPorts: [1], OutPastBlocks: [11.0.0.0/8]}`, want: "Allowed past"},
 		{says: "nothing is led through the proxy", objects: closed, exit: host, pod: `Capture: {SomeOut: true}`, want: "Allowed past"},
 		{says: "UDP", objects: closed, exit: `{Address: 11.1.1.1, Port: 1, Protocol: UDP}`, want: "Allowed past"},
 		{says: "a process that evades its proxy", objects: closed, exit: `{Host: api.example, Port: 443, Direct: true}`, want: "Allowed past"},

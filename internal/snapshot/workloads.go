@@ -41,13 +41,14 @@ func PodFacts(p *corev1.Pod) (facts.Pod, bool) {
 	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
 		return facts.Pod{}, false
 	}
+	told := captureSettings(p)
 	out := facts.Pod{
 		Name:           p.Name,
 		Labels:         p.Labels,
 		ServiceAccount: p.Spec.ServiceAccountName,
 		Owner:          owner(p),
 		Ambient:        p.Annotations[ambientRedirection] == "enabled",
-		Bypass:         bypass(p),
+		Bypass:         bypass(p, told),
 		Tampering:      tampering(p),
 	}
 	if out.ServiceAccount == "" {
@@ -67,7 +68,6 @@ func PodFacts(p *corev1.Pod) (facts.Pod, bool) {
 		}
 	}
 	out.APIToken = slices.ContainsFunc(p.Spec.Volumes, apiToken)
-	told := captureSettings(p)
 	out.Uncaptured, out.Capture = uncaptured(told), captureOf(told)
 	out.Probes, out.Scraped = podProbes(p), scraped(p.Annotations)
 	return out, true
@@ -86,7 +86,8 @@ func owner(p *corev1.Pod) facts.Owner {
 	return facts.Owner{Kind: ref.Kind, Name: ref.Name}
 }
 
-func bypass(p *corev1.Pod) []string {
+// bypass also names what was told when the capture was set up.
+func bypass(p *corev1.Pod, told map[string]string) []string {
 	var out []string
 	if p.Spec.HostNetwork {
 		out = append(out, "hostNetwork")
@@ -97,7 +98,6 @@ func bypass(p *corev1.Pod) []string {
 	if p.Labels[dataPlaneMode] == "none" {
 		out = append(out, dataPlaneMode+"=none")
 	}
-	told := captureSettings(p)
 	for key, harmless := range bypassAnnotations {
 		v, ok := told[key]
 		if !ok {

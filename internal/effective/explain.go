@@ -156,8 +156,9 @@ func (m *Model) behindCapture(seen state, why string, layers ...step) []step {
 	}
 	at := step{layer: Capture, verdict: verdict{passes, -1}, why: "the mesh may not see it: " + why}
 	for i, l := range layers {
-		if l.state != passes {
-			at.state = unsure
+		if l.state != passes && at.state == passes {
+			at.verdict, at.more = verdict{unsure, l.by}, l.more
+			at.why += "; where it does, " + l.why
 		}
 		if l.state == stops {
 			layers[i].state, layers[i].why = unsure, l.why+", where the proxy sees it"

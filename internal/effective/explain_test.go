@@ -87,10 +87,10 @@ func TestExplain(t *testing.T) {
 		{says: "nothing is led through the proxy", objects: strictly, call: `{Port: 80}`, pod: `Capture: {None: true}`, want: "Allowed past"},
 		{says: "the proxy's own ports", objects: strictly + "\nAP d {}", call: `{Port: 15020}`, want: "Allowed past"},
 		{says: "UDP", objects: strictly + "\nAP d {}", call: `{Port: 80, Protocol: UDP}`, want: "Allowed past"},
-		{says: "interfaces left out", objects: strictly, call: `{}`, pod: `Capture: {Interfaces: true}`, want: "Unknown Capture"},
+		{says: "interfaces left out", objects: strictly, call: `{}`, pod: `Capture: {Interfaces: true}`, want: "Unknown Capture p"},
 		{says: "which makes no difference to what is let in", objects: `PA p {mtls: {mode: PERMISSIVE}}`, call: `{}`, pod: `Capture: {Interfaces: true}`, want: "Allowed p"},
-		{says: "ztunnel is not modelled", objects: strictly, call: `{}`, pod: `Sidecar: false, Ambient: true`, want: "Unknown Capture"},
-		{says: "nor is a gateway", objects: strictly, call: `{}`, pod: `Gateway: true`, want: "Unknown Capture"},
+		{says: "ztunnel is not modelled", objects: strictly, call: `{}`, pod: `Sidecar: false, Ambient: true`, want: "Unknown Capture p"},
+		{says: "nor is a gateway", objects: strictly, call: `{}`, pod: `Gateway: true`, want: "Unknown Capture p"},
 		{says: "on its node's network a proxy captures nothing", objects: strictly, call: `{}`, pod: `Bypass: [hostNetwork]`, want: "Allowed past"},
 		{says: "but the network is", objects: shut, call: `{}`, pod: `Sidecar: false, Ambient: true`, want: "Denied NetworkIn n"},
 
@@ -102,7 +102,7 @@ func TestExplain(t *testing.T) {
 		}, want: "Unknown Transport p f"},
 		{says: "an EnvoyFilter among the objects", objects: "AP d {}\nEF f {}", call: `{}`, want: "Unknown Transport f"},
 		{says: "no control plane was seen", objects: strictly, call: `{}`, world: func(w *World) { w.Mesh.Observed = false }, want: "Unknown Transport p"},
-		{says: "Linkerd", objects: strictly, call: `{}`, world: func(w *World) { w.Mesh.Provider = v1alpha1.ProviderLinkerd }, want: "Unknown Capture"},
+		{says: "Linkerd", objects: strictly, call: `{}`, world: func(w *World) { w.Mesh.Provider = v1alpha1.ProviderLinkerd }, want: "Unknown Capture p"},
 		{says: "a listener of a Sidecar", objects: strictly + "\nSC s {ingress: [{port: {number: 80, protocol: HTTP, name: h}, defaultEndpoint: \"127.0.0.1:8080\"}]}", call: `{Port: 80}`, want: "Unknown Transport p s"},
 
 		{says: "the root namespace was not looked at: a DENY holds", objects: "AP n {action: DENY, rules: [{}]}", call: `{}`, world: func(w *World) { w.Partial = true }, want: "Denied Authorization n"},
@@ -144,6 +144,7 @@ func TestExplainSaysWhy(t *testing.T) {
 		{`AP n {action: DENY, rules: [{}]}`, `{}`, "", "AuthorizationPolicy/n denies it"},
 		{`AP c {action: CUSTOM, provider: {name: none}, rules: [{}]}`, `{}`, "", "AuthorizationPolicy/c asks an external authorizer that the mesh does not have, so that it is denied"},
 		{`AP d {}`, `{Port: 9443}`, "Uncaptured: [9443]", "no NetworkPolicy is in its way; the mesh does not see it: port 9443 is not led through the proxy (excludeInboundPorts)"},
+		{`PA p {mtls: {mode: STRICT}}`, `{Port: 80}`, "Capture: {Interfaces: true}", "the mesh may not see it: some of the pod's network interfaces are not led through the proxy (excludeInterfaces); where it does, port 80 takes mutual TLS alone (STRICT by PeerAuthentication/p), and the call is plaintext"},
 		{`NP n {podSelector: {}}`, `{}`, "", "the network stops it: nothing lets it through, and NetworkPolicy/n isolates the pod"},
 	} {
 		if got := New(whole(t, r.objects)).Explain(call(t, r.call), pod(t, r.pod)).Why; got != r.why {

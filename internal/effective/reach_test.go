@@ -64,7 +64,7 @@ func TestReach(t *testing.T) {
 		{says: "another port", objects: closed, exit: `{Host: api.example, Port: 80}`, pod: `Capture: {OutPast: [443]}`, want: "Denied ProxyOut s"},
 		{says: "an excluded range", objects: closed, exit: `{Address: 10.1.1.1, Port: 1}`, pod: `Capture: {OutPastBlocks: [10.0.0.0/8]}`, want: "Allowed past"},
 		{says: "an address outside of it", objects: closed, exit: `{Address: 11.1.1.1, Port: 1}`, pod: `Capture: {OutPastBlocks: [10.0.0.0/8]}`, want: "Denied ProxyOut s"},
-		{says: "a host whose address is not known", objects: closed, exit: host, pod: `Capture: {OutPastBlocks: [10.0.0.0/8]}`, want: "Unknown Capture"},
+		{says: "a host whose address is not known", objects: closed, exit: host, pod: `Capture: {OutPastBlocks: [10.0.0.0/8]}`, want: "Unknown Capture s"},
 		{says: "an included range", objects: closed, exit: `{Address: 10.1.1.1, Port: 1}`, pod: `Capture: {SomeOut: true, OutBlocks: [10.0.0.0/8]}`, want: "Denied ProxyOut s"},
 		{says: "an address outside of that", objects: closed, exit: `{Address: 11.1.1.1, Port: 1}`, pod: `Capture: {SomeOut: true, OutBlocks: [10.0.0.0/8]}`, want: "Allowed past"},
 		{says: "an included port, whatever the range", objects: closed, exit: `{Address: 11.1.1.1, Port: 1}`, pod: `Capture: {SomeOut: true, OutBlocks: [10.0.0.0/8], OutPorts: [1]}`, want: "Denied ProxyOut s"},

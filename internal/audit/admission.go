@@ -53,13 +53,9 @@ type request struct {
 	method, path string
 }
 
-// agentPorts answer without the proxy's judgement: the sidecar's own metrics
-// and health (istio.io/docs, "Application Requirements", ports used by Istio).
-var agentPorts = []int32{15020, 15021, 15090}
-
 // refused lists the areas by which the posture refuses a call to an endpoint.
 func refused(in Input, to facts.Endpoint, by caller, what request) []v1alpha1.Area {
-	if slices.Contains(agentPorts, to.Port) {
+	if slices.Contains(facts.AgentPorts(), to.Port) {
 		return nil
 	}
 	var out []v1alpha1.Area

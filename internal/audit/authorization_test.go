@@ -125,7 +125,12 @@ func TestAuthorization(t *testing.T) {
 		{"AUTHZ-001", "Allow is declared", func(s *Scene) { s.Ours = nil; s.Posture.Authorization.Default = v1alpha1.DefaultAllow }, nil},
 		{"AUTHZ-001", "an exception of the namespace", func(s *Scene) { s.Ours = nil; s.Posture.Authorization.Exempt = []posture.Exemption{{Name: "e"}} }, nil},
 		{"AUTHZ-001", "what is mesh-wide is not known", func(s *Scene) { s.Ours = nil; s.unreadMesh() }, []string{"Namespace/payments: unknown: the mesh configuration can't be read"}},
-		{"AUTHZ-001", "an authorizer decides", func(s *Scene) { s.Ours = nil; s.add(by(policyOf("ext", custom, &securityapi.Rule{}), "authz")) },
+		{"AUTHZ-001", "an authorizer that the mesh does not have denies", func(s *Scene) { s.Ours = nil; s.add(by(policyOf("ext", custom, &securityapi.Rule{}), "authz")) }, nil},
+		{"AUTHZ-001", "an authorizer decides", func(s *Scene) {
+			s.Ours = nil
+			s.Facts.Mesh.Authorizers = []facts.Authorizer{{Name: "authz"}}
+			s.add(by(policyOf("ext", custom, &securityapi.Rule{}), "authz"))
+		},
 			[]string{"Namespace/payments: unknown: AuthorizationPolicy/ext leaves it to an external authorizer"}},
 		{"AUTHZ-001", "another mesh", func(s *Scene) { s.Ours = nil; s.Facts.Mesh.Provider = v1alpha1.ProviderLinkerd }, nil},
 

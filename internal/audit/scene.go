@@ -44,10 +44,7 @@ func (s *Scene) Objects() []facts.Object { return slices.Concat(s.Ours, s.Others
 // Model is what the mesh makes of them.
 func (s *Scene) Model() *effective.Model {
 	if s.model == nil {
-		f := s.Facts
-		s.model = effective.New(effective.World{
-			Namespace: f.Namespace.Name, Mesh: f.Mesh, Objects: s.Objects(), Pods: f.Pods, Services: f.Services, Partial: !f.Mesh.ConfigRead,
-		})
+		s.model = effective.New(effective.WorldOf(facts.Observed{Facts: s.Facts, Influences: s.Influences}, s.Objects()))
 	}
 	return s.model
 }

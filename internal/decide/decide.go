@@ -225,10 +225,7 @@ func (d *Decision) plan(o facts.Observed, changes []drift.Change) {
 }
 
 // world is what the mesh acts on in a namespace, besides objects.
-func world(o facts.Observed) effective.World {
-	f := o.Facts
-	return effective.World{Namespace: f.Namespace.Name, Mesh: f.Mesh, Pods: f.Pods, Services: f.Services, Partial: !f.Mesh.ConfigRead}
-}
+func world(o facts.Observed) effective.World { return effective.WorldOf(o, nil) }
 
 // around is the world of a change. Objects of other namespaces are left out of
 // it, so that it is not the whole one.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh/istio"
 )
 
 const (
@@ -27,10 +28,15 @@ type Model struct {
 	// objects are those that the mesh reads, the oldest first; refs name them.
 	objects []facts.Object
 	refs    []Ref
+	// trust are the mesh's own trust domain and its aliases.
+	trust []string
+	// dots is true where the control plane reads a dot of a service account as any character.
+	dots bool
 
 	rootPeers, namespacePeers setting
 	peers                     []peers
 	policies                  []policy
+	shadows                   []shadow
 	authentications           []authentication
 	ingress, egress           []isolation
 	scopes                    []scope
@@ -40,9 +46,18 @@ type Model struct {
 	logs                      []logs
 }
 
+// shadow is an AuthorizationPolicy that is evaluated and not enforced. What it
+// would do is worked out when somebody asks.
+type shadow struct {
+	policy *securityv1.AuthorizationPolicy
+	ref    int
+}
+
 // New makes the model of a world, which it never changes.
 func New(w World) *Model {
 	m := &Model{World: w, rootPeers: setting{unset, -1}, namespacePeers: setting{unset, -1}}
+	m.dots = w.Mesh.Version != "" && istio.DotsMatchAnything(w.Mesh.Version)
+	m.trust = append([]string{m.trustDomain()}, w.Mesh.TrustDomainAliases...)
 	for _, o := range w.Objects {
 		if m.reads(o) {
 			m.objects = append(m.objects, o)

@@ -46,7 +46,8 @@ func TestCompare(t *testing.T) {
 		{says: "an entry for a service of the mesh", after: `SE e {hosts: [cart.shop.svc.cluster.local], resolution: DNS, ports: [{number: 80, name: h, protocol: HTTP}]}`, unknown: "ServiceEntry/e", opens: "connections of every workload of other namespaces to host cart.shop.svc.cluster.local on port 80"},
 		{says: "who is allowed by CUSTOM", before: `AP c {action: CUSTOM, provider: {name: x}, rules: [{}]}`, after: `AP c {action: CUSTOM, provider: {name: z}, rules: [{}]}`, unknown: "AuthorizationPolicy/c"},
 		{says: "an age that decides", before: "PA a@1 {mtls: {mode: STRICT}}\nPA b@2 {mtls: {mode: DISABLE}}", after: "PA a@3 {mtls: {mode: STRICT}}\nPA b@2 {mtls: {mode: DISABLE}}", shuts: "calls in plaintext to every workload"},
-		{says: "a condition that Istio may not know", before: `AP d {action: DENY, rules: [{}]}`, after: `AP d {action: DENY, rules: [{when: [{key: new}]}]}`, unknown: "AuthorizationPolicy/d"},
+		{says: "a condition that Istio may not know", before: `AP d {action: DENY, rules: [{}]}`, after: `AP d {action: DENY, rules: [{when: [{key: new}]}]}`, opens: "calls to every workload", unknown: "AuthorizationPolicy/d"},
+		{says: "a header, whatever the case of its name", before: `AP a {rules: [{when: [{key: "request.headers[X-Team]", values: [v]}]}]}`, after: `AP a {rules: [{when: [{key: "request.headers[x-team]", values: [v]}]}]}`},
 		{says: "allow-all", before: `AP d {}`, after: `AP d {rules: [{}]}`, opens: "calls to every workload"},
 	} {
 		t.Run(r.says, func(t *testing.T) {
@@ -65,6 +66,49 @@ func TestCompare(t *testing.T) {
 				t.Errorf("unknown %q, want %q", got, r.unknown)
 			}
 		})
+	}
+}
+
+// In a mesh of another trust domain, cluster.local is the mesh's own.
+func TestAnAllowByClusterLocalOpens(t *testing.T) {
+	const allow = "AP d {}\nAP theirs {rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/cart]}}]}]}"
+	before, after := world(t, "AP d {}"), world(t, allow)
+	for _, w := range []*World{&before, &after} {
+		w.Mesh.TrustDomain, w.Mesh.TrustDomainAliases = "corp.example", []string{"old.example"}
+	}
+	c := Compare(New(before), New(after))
+	if got, want := says(c.Opens), "calls of shop/cart, shop/cart of trust domain old.example to every workload"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if len(c.Opens) != 1 || c.Opens[0].By[0].Name != "theirs" {
+		t.Errorf("%+v", c.Opens)
+	}
+	for domain, want := range map[string]string{"corp.example": "yes theirs", "old.example": "yes theirs", "cluster.local": "no d", "other.example": "no d"} {
+		got := verdictOf(New(after).Pass(Probe{Layer: Authorization, Call: Call{From: Caller{TrustDomain: domain, Namespace: "shop", ServiceAccount: "cart"}}}))
+		if got != want {
+			t.Errorf("%s: got %s, want %s", domain, got, want)
+		}
+	}
+}
+
+// The rows are those of Istio's own tests (pilot, trustdomain, bundle_test.go).
+func TestMigrated(t *testing.T) {
+	for _, r := range []struct{ domains, principals, want string }{
+		{"cluster.local", "cluster.local/ns/foo/sa/bar", "cluster.local/ns/foo/sa/bar"},
+		{"td", "cluster.local/ns/foo/sa/bar", "td/ns/foo/sa/bar"},
+		{"cluster.local", "*", "*"},
+		{"td2 td1", "td1/ns/foo/sa/bar", "td2/ns/foo/sa/bar td1/ns/foo/sa/bar"},
+		{"td1 cluster.local", "cluster.local/ns/foo/sa/bar cluster.local/ns/yyy/sa/zzz", "td1/ns/foo/sa/bar cluster.local/ns/foo/sa/bar td1/ns/yyy/sa/zzz cluster.local/ns/yyy/sa/zzz"},
+		{"td1 cluster.local", "*/ns/foo/sa/bar *sa/zzz *", "*/ns/foo/sa/bar *sa/zzz *"},
+		{"td2 foo-td1 cluster.local", "*-td1/ns/foo/sa/bar", "td2/ns/foo/sa/bar *-td1/ns/foo/sa/bar cluster.local/ns/foo/sa/bar"},
+		{"td1 td2", "some-td/ns/foo/sa/bar", "some-td/ns/foo/sa/bar"},
+		{"new-td td2 td3", "td1/ns/some-ns/sa/some-sa td2/ns/foo/sa/bar", "td1/ns/some-ns/sa/some-sa new-td/ns/foo/sa/bar td2/ns/foo/sa/bar td3/ns/foo/sa/bar"},
+		{"td", "cluster.local/ns/foo/*", "cluster.local/ns/foo/*"},
+		{"td", "cluster.local/ns/foo/sa/*", "td/ns/foo/sa/*"},
+	} {
+		if got := strings.Join(migrated(strings.Fields(r.principals), strings.Fields(r.domains)), " "); got != r.want {
+			t.Errorf("%s of %s: got %s, want %s", r.principals, r.domains, got, r.want)
+		}
 	}
 }
 

@@ -11,8 +11,15 @@
 // Model answers for a single workload, port and caller, by Istio's rules of
 // precedence for sidecars:
 //
-//	World ─ New ─ Model ─┬─ Pass, Admits, Leaves    what becomes of a call or a connection
+//	World ─ New ─ Model ─┬─ Explain, Reach          what becomes of a call or a connection of a pod, and why
+//	                     ├─ Inbound, Exits          a pod's ports, and where it may go
+//	                     ├─ Pass, Admits, Leaves    what layers make of it, for workloads by their labels
 //	                     └─ Compare                 what passes in one of two worlds alone
+//
+// The first two are whole answers, about pods: they know what goes past the
+// proxy, and say Unknown where something that the model does not know could make
+// a difference. The others are about policies alone: that these are acted on is
+// their callers' affair.
 //
 // Each layer has its file; probes are what has to be tried to tell models apart.
 package effective

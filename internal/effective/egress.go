@@ -23,6 +23,8 @@ type scope struct {
 	// what is registered passes, facts.Unknown where the mesh decides.
 	outbound facts.Tristate
 	imports  []imported
+	// ingress are the ports for which it has listeners of its own.
+	ingress []int32
 }
 
 // imported is an entry of egress.hosts, for one port or, at 0, for all.
@@ -49,6 +51,9 @@ func (m *Model) addSidecar(o *networkingv1.Sidecar, ref int) {
 			}
 			s.imports = append(s.imports, imported{ns, host, int32(l.GetPort().GetNumber())}) //nolint:gosec // the API allows 1 to 65535
 		}
+	}
+	for _, l := range o.Spec.GetIngress() {
+		s.ingress = append(s.ingress, int32(l.GetPort().GetNumber())) //nolint:gosec // the API allows 1 to 65535
 	}
 	if len(o.Spec.GetEgress()) == 0 {
 		s.imports = []imported{{"*", "*", 0}}

@@ -68,6 +68,10 @@ func TestAuthorization(t *testing.T) {
 		{"CUSTOM decides outside", `AP c {action: CUSTOM, provider: {name: x}, rules: [{}]}`, `{}`, "unknown c"},
 		{"CUSTOM can't allow what no ALLOW does", "AP d {}\nAP c {action: CUSTOM, provider: {name: x}, rules: [{}]}", `{}`, "no d"},
 		{"CUSTOM can't allow what a DENY denies", "AP n {action: DENY, rules: [{}]}\nAP c {action: CUSTOM, provider: {name: x}, rules: [{}]}", `{}`, "no n"},
+		{"CUSTOM of an authorizer that the mesh does not have denies", `AP c {action: CUSTOM, provider: {name: none}, rules: [{to: [{operation: {ports: ["8"]}}]}]}`, `{Port: 8}`, "no c"},
+		{"what it matches, and nothing else", `AP c {action: CUSTOM, provider: {name: none}, rules: [{to: [{operation: {ports: ["9"]}}]}]}`, `{Port: 8}`, "yes"},
+		{"a dry-run CUSTOM may ask its authorizer", `AP c !istio.io/dry-run=true {action: CUSTOM, provider: {name: x}, rules: [{}]}`, `{}`, "unknown c"},
+		{"AUDIT beside an ALLOW makes no difference", "AP a {rules: [{}]}\nAP u {action: AUDIT, rules: [{}]}", `{}`, "yes a"},
 		{"CUSTOM that does not match does nothing", `AP c {action: CUSTOM, provider: {name: x}, rules: [{to: [{operation: {ports: ["9"]}}]}]}`, `{Port: 8}`, "yes"},
 		{"a dry-run ALLOW makes no implicit deny", `AP a !istio.io/dry-run=true {}`, `{}`, "yes"},
 		{"a dry-run DENY denies nothing", `AP a !istio.io/dry-run=true {action: DENY, rules: [{}]}`, `{}`, "yes"},
@@ -96,11 +100,16 @@ func TestAuthorization(t *testing.T) {
 		{"the principal * is any identity", `AP a {rules: [{from: [{source: {principals: ["*"]}}]}]}`, `{From: shop/any}`, "yes a"},
 		{"the principal * is no plaintext", `AP a {rules: [{from: [{source: {principals: ["*"]}}]}]}`, `{}`, "no a"},
 		{"a DENY of principals is evaded in plaintext", `AP n {action: DENY, rules: [{from: [{source: {principals: ["*"]}}]}]}`, `{}`, "yes"},
+		{"notPrincipals match everybody in plaintext", `AP n {action: DENY, rules: [{from: [{source: {notPrincipals: [cluster.local/ns/shop/sa/cart]}}]}]}`, `{}`, "no n"},
+		{"notPrincipals leave out", `AP n {action: DENY, rules: [{from: [{source: {notPrincipals: [cluster.local/ns/shop/sa/cart]}}]}]}`, `{From: shop/cart}`, "yes"},
 		{"trustDomains match the trust domain", `AP a {rules: [{from: [{source: {trustDomains: [elsewhere]}}]}]}`, `{From: shop/x@elsewhere}`, "yes a"},
 		{"ipBlocks match addresses", `AP a {rules: [{from: [{source: {ipBlocks: [10.0.0.0/8]}}]}]}`, `{From: 10.1.2.3}`, "yes a"},
 		{"an ipBlock may be one address", `AP a {rules: [{from: [{source: {ipBlocks: [10.0.0.1]}}]}]}`, `{From: 10.0.0.2}`, "no a"},
 		{"notIpBlocks leave out", `AP a {rules: [{from: [{source: {ipBlocks: [10.0.0.0/8], notIpBlocks: [10.1.0.0/16]}}]}]}`, `{From: 10.1.2.3}`, "no a"},
 		{"remoteIpBlocks match addresses", `AP a {rules: [{from: [{source: {remoteIpBlocks: [10.0.0.0/8]}}]}]}`, `{From: 11.1.2.3}`, "no a"},
+		{"the remote address is what the request says", `AP a {rules: [{from: [{source: {remoteIpBlocks: [10.0.0.0/8]}}]}]}`, `{From: 11.1.2.3, HTTP: true, Attributes: {"request.headers[x-forwarded-for]": "9.9.9.9, 10.1.1.1"}}`, "yes a"},
+		{"of its addresses the last", `AP a {rules: [{when: [{key: remote.ip, values: [9.0.0.0/8]}]}]}`, `{From: 11.1.2.3, HTTP: true, Attributes: {"request.headers[x-forwarded-for]": "9.9.9.9, 10.1.1.1"}}`, "no a"},
+		{"the direct address is not", `AP a {rules: [{from: [{source: {ipBlocks: [10.0.0.0/8]}}]}]}`, `{From: 11.1.2.3, HTTP: true, Attributes: {"request.headers[x-forwarded-for]": 10.1.1.1}}`, "no a"},
 		{"all fields of a source have to match", `AP a {rules: [{from: [{source: {namespaces: [shop], ipBlocks: [10.0.0.0/8]}}]}]}`, `{From: shop/cart 11.0.0.1}`, "no a"},
 		{"one source is enough", `AP a {rules: [{from: [{source: {namespaces: [bank]}}, {source: {ipBlocks: [10.0.0.0/8]}}]}]}`, `{From: shop/cart 10.0.0.1}`, "yes a"},
 
@@ -122,6 +131,13 @@ func TestAuthorization(t *testing.T) {
 		{"and keeps the rest", `AP n {action: DENY, rules: [{to: [{operation: {methods: [GET], ports: ["80"]}}]}]}`, `{Port: 81}`, "yes"},
 
 		{"a condition on a header", `AP a {rules: [{when: [{key: "request.headers[x]", values: [v]}]}]}`, `{HTTP: true, Attributes: {"request.headers[x]": v}}`, "yes a"},
+		{"a header's name is the same in any case", `AP a {rules: [{when: [{key: "request.headers[X-Team]", values: [v]}]}]}`, `{HTTP: true, Attributes: {"request.headers[x-team]": v}}`, "yes a"},
+		{"a header's value is not", `AP a {rules: [{when: [{key: "request.headers[x]", values: [v]}]}]}`, `{HTTP: true, Attributes: {"request.headers[x]": V}}`, "no a"},
+		{"a path is not the same in any case", `AP a {rules: [{to: [{operation: {paths: [/foo]}}]}]}`, `{HTTP: true, Path: /Foo}`, "no a"},
+		{"a host is compared with its port", `AP a {rules: [{to: [{operation: {hosts: [api.example]}}]}]}`, `{HTTP: true, Host: "api.example:8080"}`, "no a"},
+		{"a key that Istio does not document may drop a DENY", `AP n {action: DENY, rules: [{when: [{key: request.new, notValues: [v]}]}]}`, `{HTTP: true}`, "unknown n"},
+		{"or an ALLOW", `AP a {rules: [{when: [{key: request.new, values: [v]}]}]}`, `{HTTP: true}`, "unknown a"},
+		{"and makes no difference beside one that allows", "AP a {rules: [{when: [{key: request.new, values: [v]}]}]}\nAP b {rules: [{}]}", `{HTTP: true}`, "yes b"},
 		{"all conditions have to hold", `AP a {rules: [{when: [{key: source.namespace, values: [shop]}, {key: destination.port, values: ["80"]}]}]}`, `{From: shop/x, Port: 81}`, "no a"},
 		{"a condition on the source's address", `AP a {rules: [{when: [{key: source.ip, notValues: [10.0.0.0/8]}]}]}`, `{From: 10.0.0.1}`, "no a"},
 		{"a condition on the principal", `AP a {rules: [{when: [{key: source.principal, values: [cluster.local/ns/shop/sa/x]}]}]}`, `{From: shop/x}`, "yes a"},
@@ -140,6 +156,13 @@ func TestAuthorization(t *testing.T) {
 		{"request principals are ISSUER/SUBJECT", "RA r {jwtRules: [{issuer: i}]}\nAP a {rules: [{from: [{source: {requestPrincipals: [i/s]}}]}]}", token(""), "yes a"},
 		{"request principals need a token", "RA r {jwtRules: [{issuer: i}]}\nAP a {rules: [{from: [{source: {requestPrincipals: [\"*\"]}}]}]}", `{HTTP: true}`, "no a"},
 		{"a token that nobody validates is none", `AP a {rules: [{from: [{source: {requestPrincipals: ["*"]}}]}]}`, token(""), "no a"},
+		{"a request principal needs a subject", "RA r {jwtRules: [{issuer: i}]}\nAP a {rules: [{from: [{source: {requestPrincipals: [\"*\"]}}]}]}", `{HTTP: true, Token: {Issuer: i, Keys: i}}`, "no a"},
+		{"any subject of an issuer", "RA r {jwtRules: [{issuer: i}]}\nAP a {rules: [{from: [{source: {requestPrincipals: [i/*]}}]}]}", token(""), "yes a"},
+		{"a subject of any issuer", "RA r {jwtRules: [{issuer: i}]}\nAP a {rules: [{from: [{source: {requestPrincipals: [\"*/s\"]}}]}]}", token(""), "yes a"},
+		{"an issuer's beginning ends at its last slash", "RA r {jwtRules: [{issuer: \"https://sso.example\"}]}\nAP a {rules: [{from: [{source: {requestPrincipals: [\"https://sso*\"]}}]}]}", `{HTTP: true, Token: {Issuer: "https://sso.example", Keys: "https://sso.example", Subject: s}}`, "no a"},
+		{"so that a DENY by it denies nothing", "RA r {jwtRules: [{issuer: \"https://sso.example\"}]}\nAP n {action: DENY, rules: [{from: [{source: {requestPrincipals: [\"https://sso*\"]}}]}]}", `{HTTP: true, Token: {Issuer: "https://sso.example", Keys: "https://sso.example", Subject: s}}`, "yes"},
+		{"a subject may have slashes", "RA r {jwtRules: [{issuer: i}]}\nAP a {rules: [{from: [{source: {requestPrincipals: [i/*]}}]}]}", `{HTTP: true, Token: {Issuer: i, Keys: i, Subject: a/b}}`, "yes a"},
+		{"but then none that is written out matches it", "RA r {jwtRules: [{issuer: i}]}\nAP a {rules: [{from: [{source: {requestPrincipals: [i/a/b]}}]}]}", `{HTTP: true, Token: {Issuer: i, Keys: i, Subject: a/b}}`, "no a"},
 		{"claims match one of their values", "RA r {jwtRules: [{issuer: i}]}\nAP a {rules: [{when: [{key: \"request.auth.claims[g]\", values: [x]}]}]}", token(", Claims: {g: [w, x]}"), "yes a"},
 		{"claims that are missing do not match", "RA r {jwtRules: [{issuer: i}]}\nAP a {rules: [{when: [{key: \"request.auth.claims[g]\", values: [x]}]}]}", token(""), "no a"},
 		{"audiences as a condition", "RA r {jwtRules: [{issuer: i}]}\nAP a {rules: [{when: [{key: request.auth.audiences, values: [x]}]}]}", token(", Audiences: [x]"), "yes a"},
@@ -151,6 +174,40 @@ func TestAuthorization(t *testing.T) {
 				t.Errorf("got %s, want %s", got, r.want)
 			}
 		})
+	}
+}
+
+// CVE-2026-39350 is mended in 1.27.9.
+func TestDotsOfServiceAccounts(t *testing.T) {
+	for _, r := range []struct{ version, account, want string }{
+		{"1.27.8", "cert-manager-io", "yes a"}, {"1.27.8", "cert-manager.io", "yes a"}, {"1.27.8", "cert-manager-iox", "no a"},
+		{"1.27.9", "cert-manager-io", "no a"}, {"1.27.9", "cert-manager.io", "yes a"}, {"", "cert-manager-io", "no a"},
+	} {
+		w := world(t, `AP a {rules: [{from: [{source: {serviceAccounts: [shop/cert-manager.io]}}]}]}`)
+		w.Mesh.Version = r.version
+		if got := verdictOf(New(w).Pass(Probe{Layer: Authorization, Call: call(t, `{From: shop/`+r.account+`}`)})); got != r.want {
+			t.Errorf("%s in %s: got %s, want %s", r.account, r.version, got, r.want)
+		}
+	}
+	before, after := world(t, `AP a {rules: [{from: [{source: {principals: ["*/ns/shop/sa/cert-manager.io"]}}]}]}`), world(t, `AP a {rules: [{from: [{source: {serviceAccounts: [shop/cert-manager.io]}}]}]}`)
+	before.Mesh.Version, after.Mesh.Version = "1.27.8", "1.27.8"
+	if got, want := says(Compare(New(before), New(after)).Opens), "calls of shop/cert-managerzio to every workload"; got != want {
+		t.Errorf("opens %s, want %s", got, want)
+	}
+}
+
+// By a trust domain of the mesh's all of them are meant, and cluster.local is no
+// other name for them here (pilot, trustdomain, ExpandTrustDomainAliases).
+func TestTrustDomainsOfTheMesh(t *testing.T) {
+	for _, r := range []struct{ names, caller, want string }{
+		{"corp.example", "corp.example", "yes a"}, {"corp.example", "old.example", "yes a"}, {"old.example", "corp.example", "yes a"},
+		{"corp.example", "other.example", "no a"}, {"cluster.local", "corp.example", "no a"}, {"other.example", "other.example", "yes a"},
+	} {
+		w := world(t, `AP a {rules: [{from: [{source: {trustDomains: [`+r.names+`]}}]}]}`)
+		w.Mesh.TrustDomain, w.Mesh.TrustDomainAliases = "corp.example", []string{"old.example"}
+		if got := verdictOf(New(w).Pass(Probe{Layer: Authorization, Call: Call{From: Caller{TrustDomain: r.caller, Namespace: "n", ServiceAccount: "a"}}})); got != r.want {
+			t.Errorf("%s of %s: got %s, want %s", r.names, r.caller, got, r.want)
+		}
 	}
 }
 

@@ -10,6 +10,48 @@ type matcher struct {
 	how   how
 	value string
 	block netip.Prefix
+	// token is set for what a request's token is compared with.
+	token *tokenMatcher
+}
+
+// tokenMatcher is compared with a token's issuer and subject, each by itself.
+type tokenMatcher struct{ issuer, subject matcher }
+
+// tokenParts is between the issuer and the subject of a token, either of which
+// may contain a slash.
+const tokenParts = "\x00"
+
+// tokenName is ISSUER/SUBJECT. Istio takes it apart at its last slash and
+// compares either half by itself, so that https://accounts.* is an issuer of
+// https:/ with any subject that begins with "accounts." (pilot, authz/model,
+// requestPrincipalGenerator).
+func tokenName(v string) matcher {
+	out := text(v)
+	issuer, subject := v, ""
+	i := strings.LastIndexByte(v, '/')
+	if i >= 0 {
+		issuer, subject = v[:i], v[i+1:]
+	}
+	t := tokenMatcher{issuer: matcher{value: issuer}, subject: matcher{value: subject}}
+	switch {
+	case v == "*":
+		t = tokenMatcher{text("*"), text("*")}
+	case strings.HasPrefix(v, "*") && i >= 0:
+		t.issuer = text(issuer)
+	case strings.HasPrefix(v, "*"):
+		t = tokenMatcher{text("*"), text(v)}
+	case strings.HasSuffix(v, "*") && i >= 0:
+		t.subject = text(subject)
+	case strings.HasSuffix(v, "*"):
+		t = tokenMatcher{text(v), text("*")}
+	}
+	out.token = &t
+	return out
+}
+
+func (t *tokenMatcher) matches(v string) bool {
+	issuer, subject, _ := strings.Cut(v, tokenParts)
+	return issuer != "" && subject != "" && t.issuer.matches(issuer) && t.subject.matches(subject)
 }
 
 // how a value is compared with what a call shows.
@@ -23,6 +65,8 @@ const (
 	present
 	// glob: a "*" anywhere matches anything.
 	glob
+	// dotted: a "." matches any character.
+	dotted
 	// template is a path with {*} or {**}.
 	template
 	// block is a range of addresses.
@@ -74,7 +118,10 @@ func parseBlock(v string) netip.Prefix {
 	return netip.Prefix{}
 }
 
-func (m matcher) matches(v string) bool {
+func (m *matcher) matches(v string) bool {
+	if m.token != nil {
+		return m.token.matches(v)
+	}
 	switch m.how {
 	case exact:
 		return v == m.value
@@ -86,6 +133,8 @@ func (m matcher) matches(v string) bool {
 		return v != ""
 	case glob:
 		return globs(m.value, v)
+	case dotted:
+		return dotsMatch(m.value, v)
 	case template:
 		return segmentsMatch(strings.Split(m.value, "/"), strings.Split(v, "/"))
 	case block:
@@ -93,6 +142,18 @@ func (m matcher) matches(v string) bool {
 		return err == nil && m.block.IsValid() && m.block.Contains(a)
 	}
 	return false
+}
+
+func dotsMatch(pattern, v string) bool {
+	if len(pattern) != len(v) {
+		return false
+	}
+	for i := range len(v) {
+		if pattern[i] != '.' && pattern[i] != v[i] {
+			return false
+		}
+	}
+	return true
 }
 
 func globs(pattern, v string) bool {

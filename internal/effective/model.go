@@ -24,6 +24,24 @@ type World struct {
 	// its configuration: what only these could decide is then Unknown. Otherwise
 	// an object that is not among Objects does not exist.
 	Partial bool
+	// NetworkEnforced says whether the cluster's network enforces NetworkPolicy,
+	// and Influences are objects, known by name alone, of which it can't be worked
+	// out what they do. Only whole answers, of Explain and Reach, ask for these.
+	NetworkEnforced facts.Tristate
+	Influences      []facts.Influence
+	// EgressGateway is the one that a baseline declares; nil for none. Reach asks
+	// for what the network sees of it.
+	EgressGateway *facts.EgressGateway
+}
+
+// WorldOf is the world of what was observed of a namespace, with these objects:
+// those of the operator and everybody else's, as they are or are to be.
+func WorldOf(o facts.Observed, objects []facts.Object) World {
+	f := o.Facts
+	return World{
+		Namespace: f.Namespace.Name, Mesh: f.Mesh, Objects: objects, Pods: f.Pods, Services: f.Services, Partial: !f.Mesh.ConfigRead,
+		NetworkEnforced: f.Network.PolicyEnforced, Influences: o.Influences, EgressGateway: f.EgressGateway,
+	}
 }
 
 // Ref names an object.
@@ -55,7 +73,8 @@ type Pod struct {
 type Token struct {
 	Issuer, Subject, Keys string
 	Audiences             []string
-	Claims                map[string][]string
+	// Claims by their name: of request.auth.claims[a][b] that is "a][b".
+	Claims map[string][]string
 }
 
 // Call is a request into the namespace.
@@ -68,7 +87,7 @@ type Call struct {
 	Method, Path, Host string
 	Token              *Token
 	// Attributes are what conditions ask for besides, by their key, like
-	// request.headers[x-team].
+	// request.headers[x-team]: names of headers in lower case.
 	Attributes map[string]string
 	// Protocol is TCP where it is empty; only the network knows any other.
 	Protocol string

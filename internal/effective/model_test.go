@@ -84,7 +84,7 @@ func world(t testing.TB, lines string) World {
 	t.Helper()
 	w := World{Namespace: "pay", Mesh: facts.Mesh{
 		Observed: true, ConfigRead: true, RootNamespace: "istio-system", TrustDomain: "cluster.local", ClusterDomain: "cluster.local",
-		Revision: "default", RegistryOnly: facts.No, AutoMutualTLS: facts.Yes,
+		Revision: "default", RegistryOnly: facts.No, AutoMutualTLS: facts.Yes, Authorizers: []facts.Authorizer{{Name: "x"}, {Name: "z"}},
 	}}
 	for line := range strings.SplitSeq(lines, "\n") {
 		if line = strings.TrimSpace(line); line != "" {

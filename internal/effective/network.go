@@ -97,11 +97,14 @@ type wire struct {
 	protocol string
 	// server are the labels of the pod that listens, whose ports have names.
 	server Labels
+	// vague is true where of the other end no more is known than this: other
+	// labels, the address where there is none and the port where it is 0 may be any.
+	vague bool
 }
 
 // lets says whether the network lets a connection of a pod through.
 func (m *Model) lets(direction []isolation, pod Labels, w *wire) verdict {
-	isolated := -1
+	isolated, may := -1, -1
 	for i := range direction {
 		p := &direction[i]
 		if !p.selector.Matches(labels.Set(pod)) {
@@ -114,7 +117,13 @@ func (m *Model) lets(direction []isolation, pod Labels, w *wire) verdict {
 			if m.networkRule(&p.rules[j], w) {
 				return verdict{passes, p.ref}
 			}
+			if w.vague && may < 0 && p.rules[j].may(w, m.Namespace) {
+				may = p.ref
+			}
 		}
+	}
+	if may >= 0 {
+		return verdict{unsure, may}
 	}
 	if isolated >= 0 {
 		return verdict{stops, isolated}
@@ -141,6 +150,44 @@ func (p networkPeer) matches(w *wire, own string) bool {
 	}
 	return (p.namespaces == nil || p.namespaces.Matches(namespaceLabels{w.pod})) &&
 		(p.pods == nil || p.pods.Matches(labels.Set(w.pod.Labels)))
+}
+
+// may says whether a rule could match what is not known of the other end.
+func (r *networkRule) may(w *wire, own string) bool {
+	peer := func(p networkPeer) bool {
+		switch {
+		case p.block.IsValid():
+			return w.address == "" || p.matches(w, own)
+		case w.pod.Namespace == "" || (p.pods == nil && p.namespaces == nil) || (p.namespaces == nil && w.pod.Namespace != own):
+			return false
+		}
+		return mayMatch(p.namespaces, namespaceLabels{w.pod}) && mayMatch(p.pods, labels.Set(w.pod.Labels))
+	}
+	port := func(p netv1.NetworkPolicyPort) bool {
+		protocol := string(corev1.ProtocolTCP)
+		if p.Protocol != nil {
+			protocol = string(*p.Protocol)
+		}
+		switch {
+		case protocol != cmp.Or(w.protocol, string(corev1.ProtocolTCP)):
+			return false
+		case w.port == 0 || p.Port == nil || p.Port.Type == intstr.String:
+			return true
+		case p.EndPort != nil:
+			return w.port >= p.Port.IntVal && w.port <= *p.EndPort
+		}
+		return w.port == p.Port.IntVal
+	}
+	return (len(r.peers) == 0 || slices.ContainsFunc(r.peers, peer)) && (len(r.ports) == 0 || slices.ContainsFunc(r.ports, port))
+}
+
+// mayMatch: labels that are not known may be any.
+func mayMatch(s labels.Selector, have labels.Labels) bool {
+	if s == nil {
+		return true
+	}
+	all, selects := s.Requirements()
+	return selects && !slices.ContainsFunc(all, func(r labels.Requirement) bool { return have.Has(r.Key()) && !r.Matches(have) })
 }
 
 // namespaceLabels are the labels of a pod's namespace; its name is one, which

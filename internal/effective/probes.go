@@ -260,7 +260,7 @@ func authorizationDims(models []*Model, to Labels) []dim {
 	of := func(a attribute, key string) []matcher {
 		var out []matcher
 		for _, c := range conditions {
-			if c.of == a && c.key == key {
+			if c.of == a && (c.key == key || a == address) {
 				out = append(append(out, c.yes...), c.none...)
 			}
 		}
@@ -343,7 +343,7 @@ func samples(ms []matcher, fresh string) []string {
 			out = append(out, strings.ReplaceAll(m.value, "*", "zz"), strings.ReplaceAll(m.value, "*", ""))
 		case template:
 			out = append(out, strings.NewReplacer("{**}", "zz/zz", "{*}", "zz").Replace(m.value), strings.NewReplacer("/{**}", "", "{*}", "zz").Replace(m.value))
-		case present, block:
+		case present, block, dotted:
 		}
 	}
 	for _, a := range ms {
@@ -376,7 +376,7 @@ func callerDim(m *Model, conditions []*condition) dim {
 					candidates = append(candidates, callersOf(c.of, v, domain)...)
 				}
 			}
-		case address, requestPrincipal, requestHost, port, method, requestPath, audience, claim, other:
+		case address, requestPrincipal, requestHost, port, method, requestPath, audience, claim, other, strange:
 		}
 	}
 	slices.SortFunc(candidates[4:], func(a, b Caller) int {
@@ -442,7 +442,7 @@ func callersOf(of attribute, v matcher, domain string) []Caller {
 		return out
 	case account:
 		ns, name, _ := strings.Cut(v.value, "/")
-		return []Caller{{TrustDomain: domain, Namespace: ns, ServiceAccount: name}, {TrustDomain: domain, Namespace: ns, ServiceAccount: freshName}, {TrustDomain: domain, Namespace: freshName, ServiceAccount: name}}
+		return []Caller{{TrustDomain: domain, Namespace: ns, ServiceAccount: strings.ReplaceAll(name, ".", "z")}, {TrustDomain: domain, Namespace: ns, ServiceAccount: name}, {TrustDomain: domain, Namespace: ns, ServiceAccount: freshName}, {TrustDomain: domain, Namespace: freshName, ServiceAccount: name}}
 	case trustDomain:
 		var out []Caller
 		for _, td := range samples([]matcher{v}, freshDomain) {
@@ -470,7 +470,7 @@ func identities(v matcher, domain string) []Caller {
 		for i := range len(parts) + 1 {
 			texts = append(texts, strings.Join(parts[:i], "")+v.value)
 		}
-	case present, glob, template, block:
+	case present, glob, template, block, dotted:
 	}
 	var out []Caller
 	for _, s := range texts {
@@ -694,6 +694,21 @@ func cutWords(s string) string {
 	return s
 }
 
+// tokenSamples are ISSUER/SUBJECT around what a request principal matches.
+func tokenSamples(p matcher) []string {
+	out := samples([]matcher{p}, freshName)
+	if strings.Contains(p.value, "/") || p.token == nil {
+		return out
+	}
+	for _, issuer := range samples([]matcher{p.token.issuer}, freshName) {
+		out = append(out, issuer+"/"+freshName)
+	}
+	for _, subject := range samples([]matcher{p.token.subject}, freshName) {
+		out = append(out, freshName+"/"+subject)
+	}
+	return out
+}
+
 func issuersOf(models []*Model, to Labels, principals []matcher) []Token {
 	out := []Token{{Issuer: freshDomain, Subject: freshName, Keys: freshDomain}}
 	add := func(t Token) {
@@ -702,7 +717,7 @@ func issuersOf(models []*Model, to Labels, principals []matcher) []Token {
 		}
 	}
 	for _, p := range principals {
-		for _, s := range samples([]matcher{p}, freshName) {
+		for _, s := range tokenSamples(p) {
 			if i := strings.LastIndex(s, "/"); i > 0 {
 				add(Token{Issuer: s[:i], Subject: s[i+1:], Keys: s[:i]})
 			}
@@ -715,7 +730,7 @@ func issuersOf(models []*Model, to Labels, principals []matcher) []Token {
 			}
 			add(Token{Issuer: a.issuer, Subject: freshName, Keys: a.keys})
 			for _, p := range principals {
-				for _, s := range samples([]matcher{p}, freshName) {
+				for _, s := range tokenSamples(p) {
 					if subject, ok := strings.CutPrefix(s, a.issuer+"/"); ok {
 						add(Token{Issuer: a.issuer, Subject: subject, Keys: a.keys})
 					}

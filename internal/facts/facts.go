@@ -181,6 +181,8 @@ type Pod struct {
 	Sidecar bool
 	// ProxyVersion is the tag of the proxy's image; empty where it has none.
 	ProxyVersion string
+	// Gateway is true when that is a proxy that stands alone.
+	Gateway bool
 	// Ambient is true when the node redirects the pod's traffic to ztunnel.
 	Ambient bool
 	// Bypass lists, in words, settings of the pod by which traffic evades the
@@ -194,13 +196,39 @@ type Pod struct {
 	NativeSidecar bool
 	// Probes that pass the proxy like everybody's calls.
 	Probes []Probe
-	// Uncaptured are ports whose calls do not pass the proxy.
+	// Uncaptured are ports whose calls do not pass the proxy; its own are not among them.
 	Uncaptured []int32
+	// Capture is what besides does not pass it.
+	Capture Capture
 	// APIToken is true when its containers are handed a token for the API server.
 	APIToken bool
 	// Scraped are the ports that its own annotations ask to be scraped.
 	Scraped []ScrapePort
 }
+
+// Capture is how much of a pod's TCP traffic is led through its proxy; the zero
+// value is all of it. Traffic that is not TCP never is.
+type Capture struct {
+	// None is true where nothing is.
+	None bool
+	// Interfaces is true where the traffic of some network interfaces is not.
+	Interfaces bool
+	// SomeIn is true where calls to InPorts alone are, and SomeOut where
+	// connections to the blocks of OutBlocks are, besides those to OutPorts.
+	SomeIn, SomeOut bool
+	InPorts         []int32
+	OutBlocks       []string
+	OutPorts        []int32
+	// OutPast are the ports, and OutPastBlocks the blocks of addresses, to which
+	// connections are not.
+	OutPast       []int32
+	OutPastBlocks []string
+}
+
+// AgentPorts are the ports of a pod's proxy and its agent: merged metrics,
+// health and the proxy's own metrics. Calls to them never pass the proxy's
+// policies.
+func AgentPorts() []int32 { return []int32{15020, 15021, 15090} }
 
 // Owner is the controller of a pod.
 type Owner struct{ Kind, Name string }

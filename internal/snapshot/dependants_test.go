@@ -335,6 +335,21 @@ func TestPodsDependOnWhatPassesTheProxy(t *testing.T) {
 	}
 }
 
+func TestGatewayPods(t *testing.T) {
+	for args, want := range map[string]bool{"[proxy, router, --domain, x]": true, "[proxy, sidecar]": false} {
+		p := pod(t, `spec: {containers: [{name: istio-proxy, image: "istio/proxyv2:1.31.1", args: `+args+`}]}`)
+		trimmed, err := Trim(p.DeepCopy())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range []any{p, trimmed} {
+			if got, _ := PodFacts(p.(*corev1.Pod)); got.Gateway != want || !got.Sidecar {
+				t.Errorf("%s: %+v", args, got)
+			}
+		}
+	}
+}
+
 func TestAgents(t *testing.T) {
 	for _, c := range []struct {
 		name, text string

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -34,8 +35,9 @@ func TestPodFacts(t *testing.T) {
 	want := facts.Pod{
 		Name: "api-7d4-x", Labels: pod.Labels, ServiceAccount: "default",
 		Owner: facts.Owner{Kind: "Deployment", Name: "api"}, Sidecar: true, ProxyVersion: "1.31.1",
-		Ports:  []facts.ContainerPort{{Name: "http", Number: 8080}},
-		Bypass: []string{"hostNetwork", "traffic.sidecar.istio.io/excludeOutboundPorts=5432"},
+		Ports:   []facts.ContainerPort{{Name: "http", Number: 8080}},
+		Bypass:  []string{"hostNetwork", "traffic.sidecar.istio.io/excludeOutboundPorts=5432"},
+		Capture: facts.Capture{OutPast: []int32{5432}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || !ok {
 		t.Error(diff)
@@ -74,12 +76,73 @@ func TestBypass(t *testing.T) {
 		"no interception":           {nil, map[string]string{"sidecar.istio.io/interceptionMode": "NONE"}, 1},
 		"interfaces left out":       {nil, map[string]string{"traffic.sidecar.istio.io/excludeInterfaces": "eth1"}, 1},
 		"ambient capture left out":  {nil, map[string]string{"ambient.istio.io/bypass-inbound-capture": "true"}, 1},
+		"another interception":      {nil, map[string]string{"sidecar.istio.io/interceptionMode": "TPROXY"}, 0},
+		"as Istio's CNI plugin has": {nil, map[string]string{"traffic.sidecar.istio.io/excludeInboundPorts": "15020"}, 0},
+		"a port beside the agent's": {nil, map[string]string{"traffic.sidecar.istio.io/excludeInboundPorts": "8080,15020"}, 1},
 		"every annotation harmless": {nil, map[string]string{"ambient.istio.io/bypass-inbound-capture": "false"}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, _ := PodFacts(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: c.labels, Annotations: c.annotations}})
 			if len(p.Bypass) != c.want {
 				t.Errorf("got %q", p.Bypass)
+			}
+		})
+	}
+}
+
+// What the container that sets the capture up was told counts, since the mesh's
+// own defaults are in it; where there is none, annotations do.
+func TestCapture(t *testing.T) {
+	standard := []string{"istio-iptables", "-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-x", "", "-b", "*", "-d", "15090,15021,15020", "--log_output_level=default:info"}
+	with := func(pairs ...string) []string {
+		out := append([]string(nil), standard...)
+		for i := 0; i < len(pairs); i += 2 {
+			at := slices.Index(out, pairs[i])
+			if at < 0 {
+				out = append(out, pairs[i], pairs[i+1])
+			} else {
+				out[at+1] = pairs[i+1]
+			}
+		}
+		return out
+	}
+	const traffic = "traffic.sidecar.istio.io/"
+	for name, c := range map[string]struct {
+		annotations map[string]string
+		args        []string
+		want        facts.Capture
+		uncaptured  []int32
+		bypass      []string
+	}{
+		"nothing said":             {},
+		"as injected":              {args: standard},
+		"inbound ports":            {args: with("-d", "15090,15021,8080,15020"), uncaptured: []int32{8080}, bypass: []string{traffic + "excludeInboundPorts=15090,15021,8080,15020"}},
+		"the mesh's own ranges":    {args: with("-x", "10.0.0.0/8"), want: facts.Capture{OutPastBlocks: []string{"10.0.0.0/8"}}, bypass: []string{traffic + "excludeOutboundIPRanges=10.0.0.0/8"}},
+		"only some ranges":         {args: with("-i", "10.0.0.0/8, 172.16.0.0/12", "-q", "443"), want: facts.Capture{SomeOut: true, OutBlocks: []string{"10.0.0.0/8", "172.16.0.0/12"}, OutPorts: []int32{443}}, bypass: []string{traffic + "includeOutboundIPRanges=10.0.0.0/8, 172.16.0.0/12"}},
+		"no inbound port":          {args: with("-b", ""), want: facts.Capture{SomeIn: true}, bypass: []string{traffic + "includeInboundPorts="}},
+		"an interface":             {args: with("-c", "eth1"), want: facts.Capture{Interfaces: true}, bypass: []string{traffic + "excludeInterfaces=eth1"}},
+		"an annotation too late":   {annotations: map[string]string{traffic + "excludeOutboundPorts": "5432"}, args: standard, bypass: []string{traffic + "excludeOutboundPorts=5432"}},
+		"annotations":              {annotations: map[string]string{traffic + "excludeOutboundPorts": "5432", traffic + "includeInboundPorts": "80"}, want: facts.Capture{SomeIn: true, InPorts: []int32{80}, OutPast: []int32{5432}}, bypass: []string{traffic + "excludeOutboundPorts=5432", traffic + "includeInboundPorts=80"}},
+		"nothing led to the proxy": {annotations: map[string]string{"sidecar.istio.io/interceptionMode": "NONE"}, want: facts.Capture{None: true}, bypass: []string{"sidecar.istio.io/interceptionMode=NONE"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: c.annotations}}
+			if c.args != nil {
+				p.Spec.InitContainers = []corev1.Container{{Name: "istio-init", Args: c.args}}
+			}
+			want, _ := PodFacts(&corev1.Pod{})
+			want.Capture, want.Uncaptured, want.Bypass = c.want, c.uncaptured, c.bypass
+			got, _ := PodFacts(p)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+			trimmed, err := Trim(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, _ := PodFacts(trimmed.(*corev1.Pod))
+			if diff := cmp.Diff(want, again); diff != "" {
+				t.Errorf("trimmed: %s", diff)
 			}
 		})
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -19,7 +18,6 @@ const (
 	// statusPort is the agent's, to which Istio's injector redirects probes and scrapes.
 	statusPort        = 15020
 	statusPortSetting = "status.sidecar.istio.io/port"
-	excludedInbound   = trafficPrefix + "excludeInboundPorts"
 )
 
 // podProbes are the probes that Istio's injector did not redirect to its agent
@@ -74,17 +72,6 @@ func agentPort(p *corev1.Pod) int32 {
 		return int32(n)
 	}
 	return statusPort
-}
-
-// uncaptured are the ports that an annotation keeps from the proxy.
-func uncaptured(p *corev1.Pod) []int32 {
-	var out []int32
-	for text := range strings.SplitSeq(p.Annotations[excludedInbound], ",") {
-		if n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 32); err == nil {
-			out = append(out, int32(n))
-		}
-	}
-	return out
 }
 
 // scraped are the ports that annotations ask to be scraped. Without one, which

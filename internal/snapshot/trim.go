@@ -123,6 +123,9 @@ func trimContainers(p *corev1.Pod, in []corev1.Container) []corev1.Container {
 	var out []corev1.Container
 	for _, c := range in {
 		t := corev1.Container{Name: c.Name, Ports: c.Ports}
+		if slices.Contains(captureContainers, c.Name) {
+			t.Args = trimCapture(c.Args)
+		}
 		if c.Name == proxyContainer {
 			t.Image, t.RestartPolicy = c.Image, c.RestartPolicy
 			if slices.Contains(c.Args, "router") {

@@ -41,13 +41,14 @@ func PodFacts(p *corev1.Pod) (facts.Pod, bool) {
 	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
 		return facts.Pod{}, false
 	}
+	told := captureSettings(p)
 	out := facts.Pod{
 		Name:           p.Name,
 		Labels:         p.Labels,
 		ServiceAccount: p.Spec.ServiceAccountName,
 		Owner:          owner(p),
 		Ambient:        p.Annotations[ambientRedirection] == "enabled",
-		Bypass:         bypass(p),
+		Bypass:         bypass(p, told),
 		Tampering:      tampering(p),
 	}
 	if out.ServiceAccount == "" {
@@ -55,7 +56,7 @@ func PodFacts(p *corev1.Pod) (facts.Pod, bool) {
 	}
 	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
 		if c.Name == proxyContainer {
-			out.Sidecar = true
+			out.Sidecar, out.Gateway = true, slices.Contains(c.Args, "router")
 			out.NativeSidecar = c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 			out.ProxyVersion = imageTag(c.Image)
 			continue
@@ -67,7 +68,8 @@ func PodFacts(p *corev1.Pod) (facts.Pod, bool) {
 		}
 	}
 	out.APIToken = slices.ContainsFunc(p.Spec.Volumes, apiToken)
-	out.Probes, out.Uncaptured, out.Scraped = podProbes(p), uncaptured(p), scraped(p.Annotations)
+	out.Uncaptured, out.Capture = uncaptured(told), captureOf(told)
+	out.Probes, out.Scraped = podProbes(p), scraped(p.Annotations)
 	return out, true
 }
 
@@ -84,7 +86,8 @@ func owner(p *corev1.Pod) facts.Owner {
 	return facts.Owner{Kind: ref.Kind, Name: ref.Name}
 }
 
-func bypass(p *corev1.Pod) []string {
+// bypass also names what was told when the capture was set up.
+func bypass(p *corev1.Pod, told map[string]string) []string {
 	var out []string
 	if p.Spec.HostNetwork {
 		out = append(out, "hostNetwork")
@@ -96,9 +99,13 @@ func bypass(p *corev1.Pod) []string {
 		out = append(out, dataPlaneMode+"=none")
 	}
 	for key, harmless := range bypassAnnotations {
+		v, ok := told[key]
+		if !ok {
+			v, ok = p.Annotations[key]
+		}
 		// Of what is included, nothing is left by an empty list.
 		included := harmless == "*"
-		if v, ok := p.Annotations[key]; ok && v != harmless && (v != "" || included) {
+		if ok && v != harmless && (v != "" || included) && !capturesAll(key, v) {
 			out = append(out, key+"="+cut(v, 64))
 		}
 	}

@@ -154,7 +154,7 @@ var _ = Describe("Guard Posture", Ordered, func() {
 
 	It("agrees with what counts as a bypass of the mesh", func(ctx SpecContext) {
 		const traffic = "traffic.sidecar.istio.io/"
-		values := []string{"", "*", "true", "false", "NONE", "REDIRECT", "none", "8080"}
+		values := []string{"", "*", "true", "false", "NONE", "REDIRECT", "TPROXY", "none", "8080", "15020", "15090,15021,15020", "8080,15020", "15020,"}
 		count := map[bool]int{}
 		for _, key := range []string{
 			traffic + "includeInboundPorts", traffic + "includeOutboundIPRanges", traffic + "excludeInboundPorts", traffic + "excludeOutboundPorts",
@@ -163,7 +163,7 @@ var _ = Describe("Guard Posture", Ordered, func() {
 		} {
 			for _, v := range values {
 				for _, where := range []string{"labels", "annotations"} {
-					if where == "labels" && (v == "*" || strings.HasPrefix(key, traffic)) {
+					if where == "labels" && (v == "*" || strings.Contains(v, ",") || strings.HasPrefix(key, traffic)) {
 						continue
 					}
 					o := object(pod(fmt.Sprintf(", %s: {%s: %q}", where, key, v), ""), "posture")

@@ -32,7 +32,7 @@ type identity struct {
 // than the mesh's own trust domain, one that denies must not match less.
 func identities(r posture.Rule, f facts.Facts) identity {
 	// The API server would drop a field that it does not know, and leave a source that matches everybody.
-	known := atLeast(f.Mesh.Version, hasServiceAccounts) && (!dotted(r.From.ServiceAccounts) || !dotsMatchAnything(f.Mesh.Version))
+	known := atLeast(f.Mesh.Version, hasServiceAccounts) && (!dotted(r.From.ServiceAccounts) || !DotsMatchAnything(f.Mesh.Version))
 	if r.Action == v1alpha1.RuleDeny {
 		return identity{accounts: known, namespaces: true, domain: "*"}
 	}

@@ -27,7 +27,7 @@ func TestVersions(t *testing.T) {
 		"2.0":             {true, true, false},
 		"1.31.1.2":        {false, false, true},
 	} {
-		got := struct{ accounts, dynamic, dots bool }{atLeast(tag, hasServiceAccounts), atLeast(tag, hasDynamicDNS), dotsMatchAnything(tag)}
+		got := struct{ accounts, dynamic, dots bool }{atLeast(tag, hasServiceAccounts), atLeast(tag, hasDynamicDNS), DotsMatchAnything(tag)}
 		if got != want {
 			t.Errorf("%q: got %+v, want %+v", tag, got, want)
 		}

@@ -49,10 +49,10 @@ func atLeast(tag string, w version) bool {
 	return ok && v.atLeast(w)
 }
 
-// dotsMatchAnything says whether the control plane reads a '.' in
+// DotsMatchAnything says whether the control plane reads a '.' in
 // source.serviceAccounts as "any character", so that cert-manager.io also
 // matches cert-manager-io: CVE-2026-39350, mended in 1.27.9, 1.28.6 and 1.29.2.
-func dotsMatchAnything(tag string) bool {
+func DotsMatchAnything(tag string) bool {
 	v, ok := parseVersion(tag)
 	if !ok {
 		return true

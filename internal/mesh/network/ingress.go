@@ -7,20 +7,17 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 )
-
-// agentPorts are the sidecar's own: merged metrics, health and Envoy's metrics.
-// They do not pass the proxy's authorization either.
-var agentPorts = []int32{15020, 15021, 15090}
 
 // ingress lets in the namespaces and addresses that some rule lets call. It is
 // one object for the namespace, and wider than the rules, which the mesh holds:
 // it must never stop what they allow. One more for each exemption lets
 // everybody in.
 func ingress(p posture.Posture, a *posture.Authorization) []mesh.Object {
-	rules := []netv1.NetworkPolicyIngressRule{{Ports: tcpPorts(agentPorts)}}
+	rules := []netv1.NetworkPolicyIngressRule{{Ports: tcpPorts(facts.AgentPorts())}}
 	for _, r := range a.Rules {
 		if r.Action == v1alpha1.RuleDeny {
 			continue

@@ -286,11 +286,9 @@ func (s *scene) settle(l look) error {
 // model is what the mesh makes of what is in a namespace. What no file has is
 // Istio's default.
 func (l look) model(live bool) *effective.Model {
-	f := l.observed.Facts
-	return effective.New(effective.World{
-		Namespace: f.Namespace.Name, Mesh: f.Mesh, Pods: f.Pods, Services: f.Services, Partial: live && !f.Mesh.ConfigRead,
-		Objects: slices.Concat(l.observed.Live, l.observed.Others),
-	})
+	w := effective.WorldOf(l.observed, slices.Concat(l.observed.Live, l.observed.Others))
+	w.Partial = w.Partial && live
+	return effective.New(w)
 }
 
 func plural(n int, one, many string) string {

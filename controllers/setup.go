@@ -148,17 +148,13 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 		return nil, err
 	}
 	told, err := reportsCache(mgr)
-	if err != nil {
-		return nil, err
-	}
-	roots, err := rootsCache(mgr)
-	if err != nil {
+	roots, rootsErr := rootsCache(mgr)
+	if err = errors.Join(err, rootsErr); err != nil {
 		return nil, err
 	}
 	kinds.roots(roots)
-	reader.Roots = roots
 	kinds.tell(told, enqueue{priority: priorityFacts, namespaces: own, changed: reportChanged})
-	reader.GuardsRead = kinds.GuardsRead
+	reader.GuardsRead, reader.Roots = kinds.GuardsRead, roots
 	reader.Served, reader.ControlPlaneRead, reader.Dependant = kinds.Served, kinds.ControlPlaneRead, kinds.Dependant
 	ledger := apply.NewLedger()
 	r := &NamespaceReconciler{

@@ -97,16 +97,26 @@ func TestServiceFactsFillInTheTargetPort(t *testing.T) {
 	}
 }
 
-// Of what istiod is told, the cache keeps what makes callers of every trust domain the mesh's.
+// Of what istiod is told, the cache keeps what decides how safe it is.
 func TestTrimKeepsWhatIstiodIsTold(t *testing.T) {
-	for value, want := range map[string]int{"true": 1, "1": 1, "false": 0, "": 0, "maybe": 0} {
-		d := &appsv1.Deployment{}
-		d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "discovery", Env: []corev1.EnvVar{{Name: "PILOT_SKIP_VALIDATE_TRUST_DOMAIN", Value: value}, {Name: "REVISION", Value: "true"}}}}
-		trimmed, err := Trim(d)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := trimmed.(*appsv1.Deployment).Spec.Template.Spec.Containers[0].Env; len(got) != want {
+	d := &appsv1.Deployment{}
+	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "discovery", Env: []corev1.EnvVar{
+		{Name: "PILOT_SKIP_VALIDATE_TRUST_DOMAIN", Value: "true"}, {Name: "REVISION", Value: "true"}, {Name: "XDS_AUTH", Value: "maybe"},
+	}}}
+	trimmed, err := Trim(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := trimmed.(*appsv1.Deployment).Spec.Template.Spec.Containers[0].Env
+	if len(got) != 2 || got[0].Name != "PILOT_SKIP_VALIDATE_TRUST_DOMAIN" || got[1].Name != "XDS_AUTH" {
+		t.Errorf("%v", got)
+	}
+}
+
+// Only a value that istiod takes for true turns the check off.
+func TestSkipsTrustDomain(t *testing.T) {
+	for value, want := range map[string]bool{"true": true, "1": true, "false": false, "": false, "maybe": false} {
+		if got := skipsTrustDomain(corev1.EnvVar{Name: skipTrustDomain, Value: value}); got != want {
 			t.Errorf("%q: %v", value, got)
 		}
 	}

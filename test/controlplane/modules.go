@@ -22,10 +22,10 @@ func IstioCRDs(ctx context.Context) (string, error) {
 	return filepath.Join(dir, "kubernetes", "customresourcedefinitions.gen.yaml"), err
 }
 
-// OpenReportsCRD is the file of the CRD of OpenReports' reports.
-func OpenReportsCRD(ctx context.Context) (string, error) {
+// OpenReportsCRDs is the folder of the CRDs of OpenReports.
+func OpenReportsCRDs(ctx context.Context) (string, error) {
 	dir, err := moduleDir(ctx, "github.com/openreports/reports-api")
-	return filepath.Join(dir, "config", "crd", "openreports.io_reports.yaml"), err
+	return filepath.Join(dir, "config", "crd"), err
 }
 
 // moduleDir is the folder of a module's files, of the version that is in use.

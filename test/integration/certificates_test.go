@@ -57,9 +57,9 @@ var _ = Describe("The mesh's certificates", func() {
 	}
 
 	It("are held to what baselines declare, by what the API server tells without secrets", func(ctx SpecContext) {
-		file, err := controlplane.OpenReportsCRD(ctx)
+		dir, err := controlplane.OpenReportsCRDs(ctx)
 		Expect(err).NotTo(HaveOccurred())
-		file = filepath.Join(filepath.Dir(file), "openreports.io_clusterreports.yaml")
+		file := filepath.Join(dir, "openreports.io_clusterreports.yaml")
 		shared.kubectl("apply", "-f", file)
 		DeferCleanup(func() { shared.kubectl("delete", "-f", file, "--ignore-not-found", "--timeout=60s") })
 		Eventually(found).Should(BeEmpty())

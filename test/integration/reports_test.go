@@ -2,6 +2,7 @@ package integration
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -72,8 +73,9 @@ var _ = Describe("Reports", Ordered, func() {
 	}
 
 	It("follow the findings of a namespace, and go with its profile", func(ctx SpecContext) {
-		file, err := controlplane.OpenReportsCRD(ctx)
+		dir, err := controlplane.OpenReportsCRDs(ctx)
 		Expect(err).NotTo(HaveOccurred())
+		file := filepath.Join(dir, "openreports.io_reports.yaml")
 		shared.kubectl("apply", "-f", file)
 		DeferCleanup(func() { shared.kubectl("delete", "-f", file, "--ignore-not-found", "--timeout=60s") })
 		shared.namespace("reported")

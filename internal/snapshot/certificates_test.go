@@ -109,6 +109,7 @@ func TestBundlesThatDoNotTellEverything(t *testing.T) {
 		"as many as are looked at":  {strings.Repeat(one, maxCertificates), maxCertificates, 0, false},
 		"more than are looked at":   {strings.Repeat(one, maxCertificates+1), maxCertificates, 0, true},
 		"a longer text than is":     {strings.Repeat("x", maxBundleBytes+1), 0, 0, true},
+		"many beginnings":           {strings.Repeat("-----BEGIN CERTIFICATE-----\n", 2000), 0, 1, false},
 		"a certificate and a tail":  {one + "-----BEGIN CERT", 1, 0, false},
 		"a certificate in Windows'": {strings.ReplaceAll(one, "\n", "\r\n"), 1, 0, false},
 	} {

@@ -187,6 +187,24 @@ func TestAnAuthoritysEndGetsGraver(t *testing.T) {
 	}
 }
 
+// So does the end of a revocation list, and that of the time in which roots may differ.
+func TestWhatOfCertificatesChangesByItself(t *testing.T) {
+	now := clusterScene().Now
+	for name, c := range map[string]struct {
+		change func(*ClusterScene)
+		want   time.Time
+	}{
+		"a revocation list": {func(s *ClusterScene) { s.Certificates.Revocation.Until = now.Add(time.Hour) }, now.Add(time.Hour)},
+		"a fresh root":      {rootDiffers(facts.DifferingRoot{Lacks: true, Used: true, Changed: now.Add(-time.Minute)}), now.Add(4 * time.Minute)},
+	} {
+		s := clusterScene()
+		c.change(s)
+		if _, next := ExamineCluster(s); next == nil || !next.Equal(c.want) {
+			t.Errorf("%s: %v, want %s", name, next, c.want)
+		}
+	}
+}
+
 // What a baseline declares and does not hold is grave, what nobody declares is
 // not, and what shows little is Low.
 func TestSeveritiesOfCertificates(t *testing.T) {

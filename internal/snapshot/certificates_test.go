@@ -87,6 +87,10 @@ func TestBundle(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	_, long := issue(t, pkix.Name{CommonName: strings.Repeat("x", 300)}, curve(t, elliptic.P256()), nil, nil, nil)
+	if name := bundle(long).Certificates[0].Name; len(name) > 64+len("…") {
+		t.Errorf("a long subject is not cut: %q", name)
+	}
 	if !strings.HasPrefix(got.Certificates[2].Name, "certificate ") {
 		t.Errorf("one without a subject is called %q", got.Certificates[2].Name)
 	}

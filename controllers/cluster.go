@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -122,7 +123,7 @@ func (r *ClusterReconciler) setup(mgr ctrl.Manager) error {
 			r.watch.start(q)
 			return nil
 		}))
-	for _, o := range []client.Object{&v1alpha1.MeshSecurityBaseline{}, &v1alpha1.MeshSecurityException{}} {
+	for _, o := range []client.Object{&v1alpha1.MeshSecurityBaseline{}, &v1alpha1.MeshSecurityException{}, &corev1.Pod{}, &corev1.ServiceAccount{}} {
 		b = b.Watches(o, r.watch)
 	}
 	if err := b.Complete(r); err != nil {

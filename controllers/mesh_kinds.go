@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -265,6 +266,16 @@ func (m *MeshKinds) tell(own cache.Cache, e enqueue) {
 		m.kinds[k.CRD] = []*watchedKind{{gvk: k.GVK, versions: []string{k.GVK.Version}, enqueue: e, optional: true, own: own,
 			object: func() client.Object { return snapshot.Metadata(k.GVK) }}}
 	}
+}
+
+// roots adds what each namespace's proxies trust, which a cache of its own holds.
+// It concerns the audit of the cluster alone.
+func (m *MeshKinds) roots(own cache.Cache) {
+	m.always = append(m.always, &watchedKind{
+		gvk: snapshot.RootKind.WithVersion("v1"), optional: true, own: own,
+		enqueue: enqueue{namespaces: func(client.Object) []string { return nil }, changed: never},
+		object:  func() client.Object { return &corev1.ConfigMap{} },
+	})
 }
 
 // Told says whether a kind of reports is served, and the cache holds it.

@@ -148,11 +148,13 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 		return nil, err
 	}
 	told, err := reportsCache(mgr)
-	if err != nil {
+	roots, rootsErr := rootsCache(mgr)
+	if err = errors.Join(err, rootsErr); err != nil {
 		return nil, err
 	}
+	kinds.roots(roots)
 	kinds.tell(told, enqueue{priority: priorityFacts, namespaces: own, changed: reportChanged})
-	reader.GuardsRead = kinds.GuardsRead
+	reader.GuardsRead, reader.Roots = kinds.GuardsRead, roots
 	reader.Served, reader.ControlPlaneRead, reader.Dependant = kinds.Served, kinds.ControlPlaneRead, kinds.Dependant
 	ledger := apply.NewLedger()
 	r := &NamespaceReconciler{
@@ -186,7 +188,7 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 		Watches(&corev1.Pod{}, enqueue{namespaces: profiles.ofPod, changed: podChanged, moves: true, wide: profiles.behindPod, acts: snapshot.GatewayPodChanged}).
 		Watches(&corev1.Service{}, enqueue{namespaces: profiles.ofService, changed: serviceChanged}).
 		Watches(&corev1.Namespace{}, enqueue{namespaces: profiles.ofNamespace, changed: namespaceChanged}).
-		WatchesMetadata(snapshot.ServiceAccountMetadata(), enqueue{namespaces: profiles.ofServiceAccount, changed: never})
+		Watches(&corev1.ServiceAccount{}, enqueue{namespaces: profiles.ofServiceAccount, changed: never})
 	for _, k := range mesh.ManagedKinds() {
 		if o, ok := k.New().(client.Object); ok && !k.Custom {
 			b = b.Watches(o, handle(k.GVK))

@@ -50,7 +50,10 @@ type MeshSecurityBaselineSpec struct {
 	Mandates *BaselineMandates `json:"mandates,omitempty"`
 
 	// certificates is what the certificate checks hold the mesh's certificate
-	// authority and workloads to. Absent: the checks' own defaults.
+	// authority and workloads to. It changes nothing in the cluster. There is one
+	// authority for all namespaces: of several baselines the strictest of each
+	// field holds, whatever they select, and a rollout does not hold it back.
+	// Absent: the checks' own defaults.
 	// +optional
 	Certificates *CertificatePolicy `json:"certificates,omitempty"`
 
@@ -197,21 +200,29 @@ type BaselineMandates struct {
 type Duration string
 
 // CertificatePolicy is what certificates are held to. Every field: absent, the
-// check's own default.
+// check's own default. No secret is read: authorities are those of the ConfigMap
+// istio-ca-root-cert in istiod's namespace.
 type CertificatePolicy struct {
-	// maxWorkloadTTL is the longest lifetime of a workload's certificate, like 24h.
+	// maxWorkloadTTL is the longest lifetime of a workload's certificate, like
+	// 24h. Looked at is what proxies ask for, and the most that istiod gives
+	// (check CERT-003). Absent: 24h for what proxies ask for.
 	// +optional
 	MaxWorkloadTTL Duration `json:"maxWorkloadTTL,omitempty"`
 
-	// minAuthorityRemaining warns when a root or intermediate has less lifetime left, like 1440h.
+	// minAuthorityRemaining warns when a root or intermediate has less lifetime
+	// left, like 1440h (check CERT-002). From 720h and 168h on the warning is
+	// graver. Absent: 1440h.
 	// +optional
 	MinAuthorityRemaining Duration `json:"minAuthorityRemaining,omitempty"`
 
-	// allowSelfSignedAuthority accepts a certificate authority that the mesh made itself.
+	// allowSelfSignedAuthority accepts a certificate authority that the mesh made
+	// itself (check CERT-001). Absent: it is a finding of severity Medium; false:
+	// one of severity High.
 	// +optional
 	AllowSelfSignedAuthority *bool `json:"allowSelfSignedAuthority,omitempty"`
 
-	// minRSABits is the least length of an RSA key, 2048 to 16384 bits.
+	// minRSABits is the least length of an authority's RSA key, 2048 to 16384
+	// bits (check CERT-005). Absent: 2048.
 	// +optional
 	// +kubebuilder:validation:Minimum=2048
 	// +kubebuilder:validation:Maximum=16384

@@ -24,6 +24,7 @@ func clusterScene() *ClusterScene {
 		Source:   facts.Source{Kind: "Deployment", Namespace: "istio-system", Name: "istiod"},
 		Revision: "default", Version: "1.31.1", Settings: map[string]string{},
 	}}
+	s.Certificates = soundCertificates()
 	return s
 }
 
@@ -40,7 +41,7 @@ type examinedCluster struct {
 // which it finds something.
 func TestCluster(t *testing.T) {
 	failing := map[string]bool{}
-	for _, c := range slices.Concat(controlPlaneCases) {
+	for _, c := range slices.Concat(controlPlaneCases, certificateCases) {
 		t.Run(c.check+" "+c.name, func(t *testing.T) {
 			s := clusterScene()
 			c.change(s)
@@ -78,7 +79,7 @@ func TestTheClusterSceneHasNoFindings(t *testing.T) {
 	for _, f := range findings {
 		t.Errorf("%s %s: %s", f.Check, f.Subject, f.Message)
 	}
-	if next != nil {
+	if soon := clusterScene().Now.AddDate(1, 0, 0); next != nil && next.Before(soon) {
 		t.Errorf("it changes by itself at %s", next)
 	}
 }
@@ -109,7 +110,7 @@ func TestExceptionsCoverFindingsOfTheCluster(t *testing.T) {
 		s.ControlPlanes[0].Settings["XDS_AUTH"] = "false"
 		s.Exceptions = []*v1alpha1.MeshSecurityException{c.exception}
 		findings, next := ExamineCluster(s)
-		if len(findings) != 1 || findings[0].State != c.state || (next != nil) != c.changes {
+		if len(findings) != 1 || findings[0].State != c.state || (next != nil && next.Equal(c.exception.Spec.ExpiresAt.Time)) != c.changes {
 			t.Errorf("%s: %+v, next %v", name, findings, next)
 		}
 	}

@@ -15,6 +15,8 @@ type Cluster struct {
 	// Exceptions that are no longer than the baselines of their namespaces let
 	// them be, sorted by name; some may be over.
 	Exceptions []*v1alpha1.MeshSecurityException
+	// Certificates are what workloads trust and are given.
+	Certificates Certificates
 	// Unread are kinds, as KIND.GROUP, that the API server serves and the
 	// operator can't read: what they would have said is unknown.
 	Unread []string

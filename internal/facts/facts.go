@@ -96,6 +96,12 @@ type Mesh struct {
 	// AutoMutualTLS says whether proxies use mutual TLS towards workloads of the
 	// mesh where no DestinationRule says so, by the mesh configuration.
 	AutoMutualTLS Tristate
+	// CertificateTTL is the lifetime that proxies are told to ask for, by the mesh
+	// configuration (SECRET_TTL); empty for Istio's default.
+	CertificateTTL string
+	// FurtherAuthorities are certificates that the mesh configuration has proxies
+	// trust besides the mesh's own, as PEM.
+	FurtherAuthorities []string
 	// AccessLogProviders are the mesh's default access log providers.
 	AccessLogProviders []string
 	// AccessLog says whether proxies log where no Telemetry and no default

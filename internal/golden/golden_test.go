@@ -266,6 +266,8 @@ func clusterOf(t testing.TB, objects []client.Object, o operator) *cluster {
 	b := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.MeshSecurityProfile{}).
 		WithIndex(&v1alpha1.MeshSecurityException{}, snapshot.ExceptionIndex, snapshot.ExceptionNamespaces).
 		WithIndex(&corev1.Pod{}, snapshot.AgentIndex, snapshot.AgentRole).
+		WithIndex(&corev1.Pod{}, snapshot.LongLivedIndex, snapshot.LongLived).
+		WithIndex(&corev1.ServiceAccount{}, snapshot.LongLivedIndex, snapshot.LongLived).
 		WithIndex(&apiextensionsv1.CustomResourceDefinition{}, snapshot.ConcernsIndex, snapshot.CRDConcerns)
 	versions := map[schema.GroupKind]string{}
 	for _, k := range snapshot.DependantKinds() {
@@ -285,7 +287,7 @@ func clusterOf(t testing.TB, objects []client.Object, o operator) *cluster {
 			}
 			return versions[k], facts.Yes
 		},
-		Client: c, Optional: c, Served: func(schema.GroupVersionKind) bool { return true }, ControlPlaneRead: func() bool { return true },
+		Client: c, Optional: c, Roots: c, Served: func(schema.GroupVersionKind) bool { return true }, ControlPlaneRead: func() bool { return true },
 		MeshNamespace: "istio-system", ClusterDomain: o.ClusterDomain,
 		Network: facts.Network{
 			PolicyEnforced: o.PolicyEnforced, ClusterCIDRs: o.ClusterCIDRs,

@@ -94,12 +94,8 @@ func (r *Reader) controlPlane(ctx context.Context, ns *corev1.Namespace, m *fact
 		}
 	}
 
-	name := "istio"
-	if m.Revision != defaultRev {
-		name += "-" + m.Revision
-	}
 	var cm corev1.ConfigMap
-	found, err := r.getFrom(ctx, r.Optional, types.NamespacedName{Namespace: r.MeshNamespace, Name: name}, &cm)
+	found, err := r.getFrom(ctx, r.Optional, types.NamespacedName{Namespace: r.MeshNamespace, Name: configName(m.Revision)}, &cm)
 	if err != nil || !found {
 		return err
 	}
@@ -109,6 +105,14 @@ func (r *Reader) controlPlane(ctx context.Context, ns *corev1.Namespace, m *fact
 	}
 	readMeshConfig(cm.Data["mesh"], m)
 	return nil
+}
+
+// configName is the ConfigMap with the mesh configuration of a revision.
+func configName(revision string) string {
+	if revision == defaultRev {
+		return "istio"
+	}
+	return "istio-" + revision
 }
 
 // istiodContainer is the name of istiod's own container.
@@ -167,6 +171,7 @@ type meshConfig struct {
 		GatewayTopology struct {
 			NumTrustedProxies int `json:"numTrustedProxies"`
 		} `json:"gatewayTopology"`
+		ProxyMetadata map[string]any `json:"proxyMetadata"`
 	} `json:"defaultConfig"`
 }
 
@@ -182,6 +187,14 @@ func readMeshConfig(text string, m *facts.Mesh) {
 	m.TrustDomain = cmp.Or(c.TrustDomain, m.TrustDomain)
 	m.ForeignTrust = len(c.TrustDomainAliases) > 0 || len(c.CACertificates) > 0
 	m.TrustDomainAliases = c.TrustDomainAliases
+	if ttl, ok := c.DefaultConfig.ProxyMetadata[requestedTTL]; ok {
+		m.CertificateTTL = fmt.Sprint(ttl)
+	}
+	for _, ca := range c.CACertificates {
+		if text, ok := ca["pem"].(string); ok {
+			m.FurtherAuthorities = append(m.FurtherAuthorities, text)
+		}
+	}
 	m.MinTLSVersion, m.CipherSuites = c.MeshMTLS.MinProtocolVersion, c.MeshMTLS.CipherSuites
 	m.RegistryOnly = tristate(c.OutboundTrafficPolicy.Mode == "REGISTRY_ONLY")
 	m.AutoMutualTLS = tristate(c.EnableAutoMTLS == nil || *c.EnableAutoMTLS)

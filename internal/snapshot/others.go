@@ -57,6 +57,7 @@ func Indexes() []Index {
 		{kind(&networkingv1.DestinationRule{}), ExportIndex, Exports},
 		{kind(&networkingv1.Sidecar{}), ImportIndex, Imports},
 		{kind(&networkingv1.Gateway{}), ForeignIndex, foreignGateway},
+		{kind(&networkingv1.Gateway{}), CredentialIndex, withCredential},
 		{kind(&securityv1.AuthorizationPolicy{}), TenantIndex, GatewayTenant},
 		{kind(&securityv1.AuthorizationPolicy{}), ForeignIndex, foreignPolicy},
 	}

@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -30,6 +29,9 @@ type Reader struct {
 	// Optional answers from the cache of kinds that may be forbidden: those of
 	// the mesh's control plane, and those that tell who depends on a namespace.
 	Optional client.Reader
+	// Roots answers from the cache of what each namespace's proxies trust, which
+	// may be forbidden too.
+	Roots client.Reader
 	// Served says whether the API server serves a kind and the cache holds it.
 	Served func(schema.GroupVersionKind) bool
 	// ControlPlaneRead says whether the cache holds what tells of the mesh's
@@ -204,7 +206,7 @@ func (r *Reader) references(ctx context.Context, namespace string, refs posture.
 		}
 	}
 	for _, key := range refs.ServiceAccounts {
-		found, err := r.get(ctx, key, ServiceAccountMetadata())
+		found, err := r.get(ctx, key, &corev1.ServiceAccount{})
 		if err != nil {
 			return err
 		}
@@ -213,14 +215,6 @@ func (r *Reader) references(ctx context.Context, namespace string, refs posture.
 		}
 	}
 	return nil
-}
-
-// ServiceAccountMetadata is the form in which service accounts are cached:
-// only their existence matters.
-func ServiceAccountMetadata() *metav1.PartialObjectMetadata {
-	m := &metav1.PartialObjectMetadata{}
-	m.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ServiceAccount"))
-	return m
 }
 
 func (r *Reader) get(ctx context.Context, key types.NamespacedName, obj client.Object) (bool, error) {

@@ -29,6 +29,8 @@ func Trim(in any) (any, error) {
 		return trimPod(o), nil
 	case *corev1.Service:
 		return trimService(o), nil
+	case *corev1.ServiceAccount:
+		return &corev1.ServiceAccount{TypeMeta: o.TypeMeta, ObjectMeta: trimMeta(o.ObjectMeta), Secrets: legacyTokens(o)}, nil
 	case *corev1.Namespace:
 		return trimNamespace(o), nil
 	case *metav1.PartialObjectMetadata:
@@ -111,6 +113,9 @@ func trimPod(p *corev1.Pod) *corev1.Pod {
 	if i := slices.IndexFunc(p.Spec.Volumes, apiToken); i >= 0 {
 		out.Spec.Volumes = []corev1.Volume{bareToken}
 	}
+	if s := longToken(p); s > 0 {
+		out.Spec.Volumes = append(out.Spec.Volumes, longTokenVolume(s))
+	}
 	out.Status.Phase = p.Status.Phase
 	if ready(p) {
 		// Whether a gateway is there is asked of its pods.
@@ -127,7 +132,7 @@ func trimContainers(p *corev1.Pod, in []corev1.Container) []corev1.Container {
 			t.Args = trimCapture(c.Args)
 		}
 		if c.Name == proxyContainer {
-			t.Image, t.RestartPolicy = c.Image, c.RestartPolicy
+			t.Image, t.RestartPolicy, t.Env = c.Image, c.RestartPolicy, ttlSetting(c.Env)
 			if slices.Contains(c.Args, "router") {
 				t.Args = []string{"router"}
 			}
@@ -212,7 +217,11 @@ func trimDeployment(d *appsv1.Deployment) *appsv1.Deployment {
 }
 
 func trimConfigMap(c *corev1.ConfigMap) *corev1.ConfigMap {
-	return &corev1.ConfigMap{TypeMeta: c.TypeMeta, ObjectMeta: trimMeta(c.ObjectMeta), Data: c.Data}
+	out := &corev1.ConfigMap{TypeMeta: c.TypeMeta, ObjectMeta: trimMeta(c.ObjectMeta), Data: c.Data}
+	if c.Name == RootConfigMap {
+		out.ManagedFields = timeOf(c.ManagedFields)
+	}
+	return out
 }
 
 func trimCRD(c *apiextensionsv1.CustomResourceDefinition) *apiextensionsv1.CustomResourceDefinition {
@@ -256,9 +265,12 @@ func trimVirtualService(v *networkingv1.VirtualService) *networkingv1.VirtualSer
 	return out
 }
 
-// trimGateway keeps whose ports somebody else's Gateway opens.
+// trimGateway keeps whose ports somebody else's Gateway opens, and the secrets that it names.
 func trimGateway(g *networkingv1.Gateway) *networkingv1.Gateway {
 	out := &networkingv1.Gateway{TypeMeta: g.TypeMeta, ObjectMeta: trimMeta(g.ObjectMeta)}
 	out.Spec.Selector = g.Spec.GetSelector()
+	for _, name := range credentialNames(g) {
+		out.Spec.Servers = append(out.Spec.Servers, &networkingapi.Server{Tls: &networkingapi.ServerTLSSettings{CredentialName: name}})
+	}
 	return out
 }

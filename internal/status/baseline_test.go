@@ -102,19 +102,6 @@ func TestBaselineThatCanNotBeUsed(t *testing.T) {
 	}
 }
 
-func TestBaselineSaysWhatIsNotThere(t *testing.T) {
-	b := &v1alpha1.MeshSecurityBaseline{Spec: v1alpha1.MeshSecurityBaselineSpec{
-		Certificates: &v1alpha1.CertificatePolicy{},
-	}}
-	out, _, err := Baseline(BaselineInput{Baseline: b, Now: noon})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if m := find(out.Conditions, v1alpha1.ConditionAccepted).Message; !strings.Contains(m, "certificates") {
-		t.Error(m)
-	}
-}
-
 func TestException(t *testing.T) {
 	at := func(d time.Duration) metav1.Time { return metav1.NewTime(noon.Add(d)) }
 	for name, r := range map[string]struct {

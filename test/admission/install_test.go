@@ -122,7 +122,7 @@ var _ = Describe("An installation", Ordered, func() {
 	It("whose operator may read neither the bindings nor the mesh's namespace says that it can't tell, and works", func(ctx SpecContext) {
 		c.stop()
 		c.kubectl("-n", "istio-system", "delete", "rolebinding", "acme")
-		c.kubectl("patch", "clusterrole", "acme-mesh-security-operator", "--type=json", "-p", `[{"op":"test","path":"/rules/1/resources/1","value":"validatingadmissionpolicybindings"},{"op":"remove","path":"/rules/1/resources/1"}]`)
+		c.kubectl("patch", "clusterrole", "acme-mesh-security-operator", "--type=json", "-p", `[{"op":"test","path":"/rules/2/resources/1","value":"validatingadmissionpolicybindings"},{"op":"remove","path":"/rules/2/resources/1"}]`)
 		c.start()
 		Eventually(c.attention(ctx, "shop")).Should(ContainSubstring("can't read whether the admission policies"))
 		Expect(c.condition(ctx, "shop", "main", v1alpha1.ConditionReady)()).To(Equal("True/Ready"))

@@ -80,7 +80,7 @@ var _ = Describe("The operator's own rights", func() {
 		for _, denied := range []string{
 			"get secrets", "list secrets", "create pods", "create pods/exec", "update namespaces", "impersonate users",
 			"escalate clusterroles", "create clusterrolebindings", "update meshsecurityprofiles.meshsecurity.io", "delete meshsecuritybaselines.meshsecurity.io",
-			"create serviceaccounts/token", "update envoyfilters.networking.istio.io", "list configmaps",
+			"create serviceaccounts/token", "update envoyfilters.networking.istio.io", "list configmaps", "update configmaps/istio-ca-root-cert",
 		} {
 			out, err := shared.as(shared.operator, "", append([]string{"auth", "can-i", "-n", "default"}, strings.Fields(denied)...)...)
 			Expect(err).To(HaveOccurred(), denied)

@@ -4,7 +4,8 @@
 // proxy runs, and nothing is enforced.
 package standin
 
-// Istio is istiod's namespace, configuration and deployment, and an ingress
+// Istio is istiod's namespace, configuration, root (one that was brought from
+// outside, with a list of revoked certificates) and deployment, and an ingress
 // gateway's account. istiod counts as running once its pod is reported as ready.
 const Istio = `
 apiVersion: v1
@@ -18,6 +19,36 @@ data:
   mesh: |
     rootNamespace: istio-system
     trustDomain: cluster.local
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio-ca-root-cert, namespace: istio-system}
+data:
+  root-cert.pem: |
+    -----BEGIN CERTIFICATE-----
+    MIIBhTCCASugAwIBAgIBATAKBggqhkjOPQQDAjApMRAwDgYDVQQKEwdFeGFtcGxl
+    MRUwEwYDVQQDEwxFeGFtcGxlIFJvb3QwIBcNMjAwMTAxMDAwMDAwWhgPMjA5OTAx
+    MDEwMDAwMDBaMCkxEDAOBgNVBAoTB0V4YW1wbGUxFTATBgNVBAMTDEV4YW1wbGUg
+    Um9vdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABCbjHzxA0BDDi6ob352aOJvz
+    H4qk1nnrdnxvtz3QA3UWyU/1Zgow/15ZQwldZwnME9B/8hh3MzmV+0aTg1jntoij
+    QjBAMA4GA1UdDwEB/wQEAwIBBjAPBgNVHRMBAf8EBTADAQH/MB0GA1UdDgQWBBRL
+    sVGWtxG+BZNxwzyvCBLHJh7I6zAKBggqhkjOPQQDAgNIADBFAiEAqhVYOpnJyuRO
+    ALdK9TyoqaCj9Mk06Y5B9xFQwMCKuJcCICeBOowvju2AxU5CNADToCFChJ1knuWM
+    YXTGsqTW7vVF
+    -----END CERTIFICATE-----
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio-ca-crl, namespace: istio-system}
+data:
+  ca-crl.pem: |
+    -----BEGIN X509 CRL-----
+    MIHlMIGLAgEBMAoGCCqGSM49BAMCMCkxEDAOBgNVBAoTB0V4YW1wbGUxFTATBgNV
+    BAMTDEV4YW1wbGUgUm9vdBcNMjAwMTAxMDAwMDAwWhgPMjA5OTAxMDEwMDAwMDBa
+    oC8wLTAfBgNVHSMEGDAWgBRLsVGWtxG+BZNxwzyvCBLHJh7I6zAKBgNVHRQEAwIB
+    ATAKBggqhkjOPQQDAgNJADBGAiEAp2uig5omvLL+ac7VoT1cYcsQojDfKq/vkSMW
+    S9YZyuMCIQDsvghTh72nTDqh5bFPLwGWpqutLMZHP27kIuAI6u94kg==
+    -----END X509 CRL-----
 ---
 apiVersion: apps/v1
 kind: Deployment

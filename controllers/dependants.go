@@ -32,6 +32,8 @@ import (
 func indexDependants(ctx context.Context, indexer client.FieldIndexer) error {
 	if err := errors.Join(
 		indexer.IndexField(ctx, &corev1.Pod{}, snapshot.AgentIndex, snapshot.AgentRole),
+		indexer.IndexField(ctx, &corev1.Pod{}, snapshot.DoorIndex, snapshot.DoorKeys),
+		indexer.IndexField(ctx, &corev1.Service{}, snapshot.DoorIndex, snapshot.DoorKeys),
 		indexer.IndexField(ctx, &apiextensionsv1.CustomResourceDefinition{}, snapshot.ConcernsIndex, snapshot.CRDConcerns),
 	); err != nil {
 		return fmt.Errorf("index what depends on namespaces: %w", err)

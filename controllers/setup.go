@@ -147,6 +147,7 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
+	kinds.cluster.near = reader.NearPerimeter
 	told, err := reportsCache(mgr)
 	if err != nil {
 		return nil, err

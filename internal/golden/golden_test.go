@@ -266,6 +266,7 @@ func clusterOf(t testing.TB, objects []client.Object, o operator) *cluster {
 	b := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.MeshSecurityProfile{}).
 		WithIndex(&v1alpha1.MeshSecurityException{}, snapshot.ExceptionIndex, snapshot.ExceptionNamespaces).
 		WithIndex(&corev1.Pod{}, snapshot.AgentIndex, snapshot.AgentRole).
+		WithIndex(&corev1.Pod{}, snapshot.DoorIndex, snapshot.DoorKeys).WithIndex(&corev1.Service{}, snapshot.DoorIndex, snapshot.DoorKeys).
 		WithIndex(&apiextensionsv1.CustomResourceDefinition{}, snapshot.ConcernsIndex, snapshot.CRDConcerns)
 	versions := map[schema.GroupKind]string{}
 	for _, k := range snapshot.DependantKinds() {

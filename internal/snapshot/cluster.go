@@ -29,7 +29,7 @@ func (r *Reader) Cluster(ctx context.Context) (facts.Cluster, error) {
 	var err error
 	out.Mesh, err = r.mesh(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.MeshNamespace}}, nil)
 	errs = append(errs, err)
-	errs = append(errs, r.controlPlanes(ctx, &out), r.exceptionsOfCluster(ctx, &out))
+	errs = append(errs, r.controlPlanes(ctx, &out), r.exceptionsOfCluster(ctx, &out), r.perimeter(ctx, &out))
 	slices.Sort(out.Unread)
 	return out, errors.Join(errs...)
 }
@@ -48,7 +48,7 @@ func ConcernsCluster(o client.Object) bool {
 	case *corev1.ConfigMap:
 		return o.Name == "istio" || strings.HasPrefix(o.Name, "istio-") || o.Name == bulletins.ConfigMap
 	}
-	return false
+	return ofPerimeter(o)
 }
 
 // istiodApp is the label app of istiod (istio/istio, manifests/charts/istio-control).
@@ -57,7 +57,7 @@ const istiodApp = "istiod"
 // settings are the environment variables of istiod that are kept
 // (istio.io/docs, pilot-discovery).
 var settings = []string{
-	skipTrustDomain, "XDS_AUTH", "PILOT_ENABLE_XDS_IDENTITY_CHECK", "ENABLE_DEBUG_ENDPOINT_AUTH", "UNSAFE_ENABLE_ADMIN_ENDPOINTS", "ENABLE_DEBUG_ON_HTTP",
+	skipTrustDomain, "XDS_AUTH", "PILOT_ENABLE_XDS_IDENTITY_CHECK", "ENABLE_DEBUG_ENDPOINT_AUTH", "UNSAFE_ENABLE_ADMIN_ENDPOINTS", "ENABLE_DEBUG_ON_HTTP", "PILOT_SCOPE_GATEWAY_TO_NAMESPACE",
 }
 
 func (r *Reader) controlPlanes(ctx context.Context, out *facts.Cluster) error {

@@ -1,0 +1,252 @@
+package audit
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
+	securityapi "istio.io/api/security/v1beta1"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/effective"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+)
+
+func reachChecks() []Check {
+	return []Check{
+		{
+			ID: "GW-007", Title: "no list says who may use a gateway", Severity: v1alpha1.SeverityHigh,
+			Compliance:  []string{"PCI DSS 4.0 1.3.2", "PCI DSS 4.0 7.2"},
+			Remediation: "write an AuthorizationPolicy with action ALLOW for the gateway's pods that names the hosts, paths or addresses that may be asked for; or one that allows nothing, in the mesh's root namespace, and one for each gateway",
+			Limits:      "A gateway is known by the arguments of its proxy (proxy router). Looked for is a list, not what it lets in: a rule with a host alone is one. What Gateways with AUTO_PASSTHROUGH pass on is refused, or not, by who is behind; a gateway with no others needs no list. A list of an external authorizer (CUSTOM) is not seen.",
+			References:  []string{"https://istio.io/latest/docs/tasks/security/authorization/authz-ingress/", "https://istio.io/latest/docs/ops/best-practices/security/#use-default-deny-patterns"},
+			cluster:     unlistedGateways,
+		},
+		{
+			ID: "GW-008", Title: "others take part in what a gateway serves", Severity: v1alpha1.SeverityHigh, Aliases: []string{"KIA0301"},
+			Compliance:  []string{"PCI DSS 4.0 7.2"},
+			Remediation: "give each gateway labels of its own, and each Gateway's hosts the namespace before them, like ./pay.example.com; keep Gateways beside their gateway, and set PILOT_SCOPE_GATEWAY_TO_NAMESPACE on istiod",
+			Limits:      "A gateway is known by the arguments of its proxy (proxy router). Of two Gateways that claim one host on one port the older counts as its owner. Medium where a Gateway elsewhere lets VirtualServices of every namespace lead its requests. Who may write Gateways is not looked at.",
+			References:  []string{referenceGateway, "https://istio.io/latest/docs/ops/best-practices/security/#restrict-gateway-creation-privileges", "https://istio.io/latest/docs/reference/commands/pilot-discovery/"},
+			cluster:     hijackedGateways,
+		},
+		{
+			ID: "GW-009", Title: "a workload is reached from outside past the gateways", Severity: v1alpha1.SeverityHigh,
+			Compliance:  []string{"PCI DSS 4.0 1.3.2", "PCI DSS 4.0 1.4.4"},
+			Remediation: "make the service of type ClusterIP without externalIPs, take hostPort off, and lead the traffic through a gateway",
+			Limits:      "Looked at are workloads of the mesh that are no gateways and no ingress controllers. Whether a firewall, a load balancer's settings or loadBalancerSourceRanges let nobody in is not looked at, nor whether mutual TLS refuses who gets there: what is lost is what the gateway does.",
+			References:  []string{"https://kubernetes.io/docs/concepts/services-networking/service/#publishing-services-service-types", "https://istio.io/latest/docs/ops/best-practices/security/"},
+			cluster:     sideDoors,
+		},
+	}
+}
+
+// unlistedGateways looks for gateways that no ALLOW policy is for, or one that
+// lets in everybody.
+func unlistedGateways(s *ClusterScene) []Finding {
+	var out []Finding
+	said := map[string]bool{}
+	for _, p := range s.Perimeter.Proxies {
+		subject := p.Source().In("")
+		if said[subject] || s.passesAlone(p) {
+			continue
+		}
+		list, open1 := false, ""
+		for _, policy := range s.Perimeter.Policies {
+			if policy.Spec.GetAction() != securityapi.AuthorizationPolicy_ALLOW || effective.DryRun(policy) || !s.isForGateway(policy, p) {
+				continue
+			}
+			list = true
+			if slices.ContainsFunc(policy.Spec.GetRules(), everybody) && open1 == "" {
+				open1 = "AuthorizationPolicy/" + policy.Namespace + "/" + policy.Name
+			}
+		}
+		switch {
+		case open1 != "":
+			out = append(out, open(subject, "%s lets everybody ask it for everything", open1))
+		case list:
+			continue
+		case !s.Mesh.ConfigRead:
+			out = append(out, unknown(subject, "no AuthorizationPolicy beside it says who may use it, and the mesh configuration can't be read, which says where mesh-wide ones are"))
+		default:
+			out = append(out, open(subject, "no AuthorizationPolicy that is enforced lists who may use it, so that everybody who reaches it may ask for everything that is led on"))
+		}
+		said[subject] = true
+	}
+	return out
+}
+
+// everybody says whether a rule asks for nothing.
+func everybody(r *securityapi.Rule) bool {
+	return len(r.GetFrom())+len(r.GetTo())+len(r.GetWhen()) == 0
+}
+
+// passesAlone says whether all that a gateway does is to pass on what those
+// behind it refuse or not.
+func (s *ClusterScene) passesAlone(p facts.Proxy) bool {
+	var servers []*networkingapi.Server
+	for _, g := range s.Perimeter.Gateways {
+		if slices.ContainsFunc(s.proxiesOf(g), func(q facts.Proxy) bool { return q.Source() == p.Source() }) {
+			servers = append(servers, g.Spec.GetServers()...)
+		}
+	}
+	return len(servers) > 0 && !slices.ContainsFunc(servers, func(x *networkingapi.Server) bool { return !passesOn(x) })
+}
+
+// gatewayName is the label of pods of a Gateway of the Gateway API.
+const gatewayName = "gateway.networking.k8s.io/gateway-name"
+
+// isForGateway says whether a policy is for a gateway: by its selector, or by the
+// Gateway of the Gateway API that it targets (istio/istio, policyattachment.go).
+func (s *ClusterScene) isForGateway(o *securityv1.AuthorizationPolicy, p facts.Proxy) bool {
+	targets := o.Spec.GetTargetRefs()
+	if len(targets) == 0 && o.Spec.GetTargetRef() != nil {
+		targets = append(targets, o.Spec.GetTargetRef())
+	}
+	if len(targets) == 0 {
+		return (o.Namespace == p.Namespace || o.Namespace == s.Mesh.RootNamespace) && facts.Matches(o.Spec.GetSelector().GetMatchLabels(), p.Labels)
+	}
+	name, api := p.Labels[gatewayName]
+	for _, t := range targets {
+		if api && o.Namespace == p.Namespace && t.GetKind() == "Gateway" && t.GetGroup() == "gateway.networking.k8s.io" && t.GetName() == name {
+			return true
+		}
+	}
+	return false
+}
+
+// hijackedGateways looks for pods and Gateways of others that take part in what
+// a Gateway serves.
+func hijackedGateways(s *ClusterScene) []Finding {
+	held := s.heldTo()
+	if held == facts.Yes {
+		return nil
+	}
+	var out []Finding
+	for _, g := range s.Perimeter.Gateways {
+		what, grade := s.intruders(g), v1alpha1.Severity("")
+		what = append(what, s.contested(g)...)
+		if len(what) == 0 {
+			grade = v1alpha1.SeverityMedium
+		}
+		what = append(what, s.bindable(g)...)
+		if len(what) == 0 {
+			continue
+		}
+		f := open(gatewaySubject(g), "%s", strings.Join(what, "; "))
+		if held == facts.Unknown {
+			f = unknown(gatewaySubject(g), "%s, unless istiod holds Gateways to their own namespace, which can't be told", strings.Join(what, "; "))
+		}
+		f.Severity = grade
+		out = append(out, f)
+	}
+	return out
+}
+
+// namespacesOf are those of the gateways that a Gateway selects, sorted.
+func (s *ClusterScene) namespacesOf(g *networkingv1.Gateway) []string {
+	var out []string
+	for _, p := range s.proxiesOf(g) {
+		out = append(out, p.Namespace)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// intruders are gateways beside the one that a Gateway is for.
+func (s *ClusterScene) intruders(g *networkingv1.Gateway) []string {
+	namespaces := s.namespacesOf(g)
+	if len(namespaces) < 2 {
+		return nil
+	}
+	var names []string
+	own := slices.Contains(namespaces, g.Namespace)
+	for _, p := range s.proxiesOf(g) {
+		if name := p.Source().In(""); p.Namespace != g.Namespace && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	if own {
+		return []string{fmt.Sprintf("its hosts are served by gateways of other namespaces as well, whose pods wear the labels of its selector: %s", mesh.Some(names))}
+	}
+	return []string{fmt.Sprintf("its hosts are served by gateways of several namespaces, whose pods all wear the labels of its selector: %s", mesh.Some(names))}
+}
+
+// contested are hosts that an older Gateway of another namespace serves on the
+// same port of the same gateway.
+func (s *ClusterScene) contested(g *networkingv1.Gateway) []string {
+	var out []string
+	for _, other := range s.Perimeter.Gateways {
+		if other.Namespace == g.Namespace || !olderGateway(other, g) || !s.share(g, other) {
+			continue
+		}
+		var hosts []string
+		for _, server := range g.Spec.GetServers() {
+			for _, theirs := range other.Spec.GetServers() {
+				if server.GetPort().GetNumber() == theirs.GetPort().GetNumber() {
+					hosts = append(hosts, inCommon(g, server, other, theirs)...)
+				}
+			}
+		}
+		if len(hosts) > 0 {
+			out = append(out, fmt.Sprintf("it claims %s, which %s serves already", listed(hosts), gatewaySubject(other)))
+		}
+	}
+	return out
+}
+
+func inCommon(g *networkingv1.Gateway, server *networkingapi.Server, other *networkingv1.Gateway, theirs *networkingapi.Server) []string {
+	var out []string
+	for _, h := range server.GetHosts() {
+		_, name := bareHost(g, h)
+		if name != "*" && slices.ContainsFunc(theirs.GetHosts(), func(t string) bool { _, n := bareHost(other, t); return n == name }) {
+			out = append(out, fmt.Sprintf("%s on %s", name, portOf(server)))
+		}
+	}
+	return out
+}
+
+func olderGateway(a, b *networkingv1.Gateway) bool {
+	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	return gatewaySubject(a) < gatewaySubject(b)
+}
+
+// bindable are hosts of a Gateway away from its gateway, for which VirtualServices
+// of every namespace may lead the requests.
+func (s *ClusterScene) bindable(g *networkingv1.Gateway) []string {
+	namespaces := s.namespacesOf(g)
+	if len(namespaces) == 0 || slices.Contains(namespaces, g.Namespace) {
+		return nil
+	}
+	var hosts []string
+	for _, server := range g.Spec.GetServers() {
+		for _, h := range server.GetHosts() {
+			if ns, _ := bareHost(g, h); ns == "*" && !passesOn(server) && !server.GetTls().GetHttpsRedirect() {
+				hosts = append(hosts, h)
+			}
+		}
+	}
+	if len(hosts) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("at the gateway of namespace %s, VirtualServices of every namespace may lead requests for %s", listed(namespaces), mesh.Some(hosts))}
+}
+
+// sideDoors looks for workloads that are reached from outside past a gateway.
+func sideDoors(s *ClusterScene) []Finding {
+	var out []Finding
+	for _, d := range s.Perimeter.Doors {
+		if d.Kind == "Service" {
+			out = append(out, open(d.In(""), "%s, it leads traffic from outside the cluster to %s, past the gateways", strings.Join(d.Ways, " and "), mesh.Some(d.Workloads)))
+			continue
+		}
+		out = append(out, open(d.In(""), "%s of the node, it is reached from outside the cluster, past the gateways", strings.Join(d.Ways, " and ")))
+	}
+	return out
+}

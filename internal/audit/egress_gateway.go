@@ -21,7 +21,7 @@ func egressGatewayChecks() []Check {
 			ID: "EGR-007", Title: "workloads leave past the egress gateway", Severity: v1alpha1.SeverityHigh,
 			Compliance:  []string{"PCI DSS 4.0 1.3.2", "NIST SP 800-204A SM-DR12"},
 			Remediation: "declare egress with defaultAction Deny and assurance Gateway, with no rule that goes directly out on the same port: the route, the NetworkPolicy and the policy at the gateway are then written; or write a NetworkPolicy that lets workloads out to the gateway alone",
-			Limits:      "Looked at are egress rules that leave by a gateway, and VirtualServices of others that lead hosts outside the cluster to a service of a gateway, which is known by the arguments of its pods' proxy. For these nothing is looked for where the profile declares defaultAction Allow or assurance Proxy. Tried is an address outside the cluster, by IPv4. Policies of other APIs (Cilium, Calico, AdminNetworkPolicy) are not read.",
+			Limits:      "Looked at are egress rules that leave by a gateway, and VirtualServices of others that lead hosts outside the cluster to a service of a gateway, which is known by the arguments of its pods' proxy. Where the profile declares defaultAction Allow or assurance Proxy nothing is looked for. Tried is an address outside the cluster, by IPv4. Policies of other APIs (Cilium, Calico, AdminNetworkPolicy) are not read.",
 			References:  []string{"https://istio.io/latest/docs/tasks/traffic-management/egress/egress-gateway/#additional-security-considerations", "https://istio.io/latest/docs/ops/best-practices/security/"},
 			examine:     avoidableGateway,
 		},
@@ -37,7 +37,7 @@ func avoidableGateway(s *Scene) []Finding {
 // pastDeclaredGateway looks at the rules whose traffic leaves by a gateway.
 func (s *Scene) pastDeclaredGateway() []Finding {
 	e := s.Posture.Egress
-	if e == nil || e.Default != v1alpha1.DefaultDeny || e.Gateway == nil {
+	if e == nil || e.Default != v1alpha1.DefaultDeny || e.Assurance == v1alpha1.AssuranceProxy || e.Gateway == nil {
 		return nil
 	}
 	var out []Finding

@@ -33,6 +33,11 @@ func byHand(s *Scene) {
 var egressGatewayCases = []examined{
 	{"EGR-007", "mandatory", throughGatewayOf, nil},
 	{"EGR-007", "the network lets it past", func(s *Scene) { throughGatewayOf(s); s.without("msp-egress") }, []string{"Namespace/payments: out to api.stripe.com on port 443"}},
+	{"EGR-007", "held by the proxy by choice", func(s *Scene) {
+		throughGatewayOf(s)
+		s.without("msp-egress")
+		s.Posture.Egress.Assurance, s.Posture.Egress.Rules[0].Via = v1alpha1.AssuranceProxy, v1alpha1.ViaGateway
+	}, nil},
 	{"EGR-007", "nothing leads it there", func(s *Scene) { throughGatewayOf(s); s.without("msp-egress"); s.Ours = s.Ours[:len(s.Ours)-2] }, []string{"Namespace/payments: nothing leads calls for api.stripe.com"}},
 	{"EGR-007", "no policy at the gateway", func(s *Scene) { throughGatewayOf(s); s.Ours = s.Ours[:len(s.Ours)-1] }, []string{"Namespace/out: only namespace payments"}},
 	{"EGR-007", "policies are not enforced", func(s *Scene) { throughGatewayOf(s); s.Facts.Network.PolicyEnforced = facts.No }, []string{"Namespace/payments: does not enforce NetworkPolicy"}},

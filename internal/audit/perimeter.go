@@ -193,7 +193,7 @@ func weakServers(s *ClusterScene) []Finding {
 	}, "%s")
 }
 
-// route is a VirtualService as a gateway sees it.
+// routes are the VirtualServices that are bound to a Gateway.
 func (s *ClusterScene) routes(g *networkingv1.Gateway) []*networkingv1.VirtualService {
 	return s.Perimeter.Routes[types.NamespacedName{Namespace: g.Namespace, Name: g.Name}]
 }
@@ -229,9 +229,9 @@ func answers(v *networkingv1.VirtualService, g *networkingv1.Gateway, server *ne
 			continue
 		}
 		switch {
-		case r.GetRedirect().GetScheme() == "https":
+		case facts.ToHTTPS(r):
 			redirects = true
-		case r.GetDirectResponse() != nil:
+		case facts.Refuses(r):
 			refuses = true
 		default:
 			leads = true
@@ -302,7 +302,7 @@ func anyHost(s *ClusterScene) []Finding {
 	return out
 }
 
-// at is a server with its Gateway.
+// served is a server with its Gateway.
 type served struct {
 	of     *networkingv1.Gateway
 	server *networkingapi.Server

@@ -37,8 +37,8 @@ func reachChecks() []Check {
 		{
 			ID: "GW-009", Title: "a workload is reached from outside past the gateways", Severity: v1alpha1.SeverityHigh,
 			Compliance:  []string{"PCI DSS 4.0 1.3.2", "PCI DSS 4.0 1.4.4"},
-			Remediation: "make the service of type ClusterIP without externalIPs, take hostPort off, and lead the traffic through a gateway",
-			Limits:      "Looked at are workloads of the mesh that are no gateways and no ingress controllers. Whether a firewall, a load balancer's settings or loadBalancerSourceRanges let nobody in is not looked at, nor whether mutual TLS refuses who gets there: what is lost is what the gateway does.",
+			Remediation: "make the service of type ClusterIP without externalIPs, take hostPort off, and lead the traffic through a gateway; or declare mutualTLS Strict, which refuses who has no identity in the mesh",
+			Limits:      "Looked at are workloads of the mesh that are no gateways and no ingress controllers. Whether a firewall, a load balancer's settings or loadBalancerSourceRanges let nobody in is not looked at. Where mutual TLS is strict, callers from outside are refused and nothing is found; a policy that lists who may call is not looked at.",
 			References:  []string{"https://kubernetes.io/docs/concepts/services-networking/service/#publishing-services-service-types", "https://istio.io/latest/docs/ops/best-practices/security/"},
 			cluster:     sideDoors,
 		},
@@ -55,19 +55,19 @@ func unlistedGateways(s *ClusterScene) []Finding {
 		if said[subject] || s.passesAlone(p) {
 			continue
 		}
-		list, open1 := false, ""
+		list, opener := false, ""
 		for _, policy := range s.Perimeter.Policies {
 			if policy.Spec.GetAction() != securityapi.AuthorizationPolicy_ALLOW || effective.DryRun(policy) || !s.isForGateway(policy, p) {
 				continue
 			}
 			list = true
-			if slices.ContainsFunc(policy.Spec.GetRules(), everybody) && open1 == "" {
-				open1 = "AuthorizationPolicy/" + policy.Namespace + "/" + policy.Name
+			if slices.ContainsFunc(policy.Spec.GetRules(), everybody) && opener == "" {
+				opener = "AuthorizationPolicy/" + policy.Namespace + "/" + policy.Name
 			}
 		}
 		switch {
-		case open1 != "":
-			out = append(out, open(subject, "%s lets everybody ask it for everything", open1))
+		case opener != "":
+			out = append(out, open(subject, "%s lets everybody ask it for everything", opener))
 		case list:
 			continue
 		case !s.Mesh.ConfigRead:
@@ -235,18 +235,46 @@ func (s *ClusterScene) bindable(g *networkingv1.Gateway) []string {
 	if len(hosts) == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("at the gateway of namespace %s, VirtualServices of every namespace may lead requests for %s", listed(namespaces), mesh.Some(hosts))}
+	return []string{fmt.Sprintf("at gateways of namespace %s, VirtualServices of every namespace may lead requests for %s", listed(namespaces), mesh.Some(hosts))}
 }
 
-// sideDoors looks for workloads that are reached from outside past a gateway.
+// sideDoors looks for workloads that callers from outside, who have no identity
+// in the mesh, reach past a gateway.
 func sideDoors(s *ClusterScene) []Finding {
 	var out []Finding
 	for _, d := range s.Perimeter.Doors {
-		if d.Kind == "Service" {
-			out = append(out, open(d.In(""), "%s, it leads traffic from outside the cluster to %s, past the gateways", strings.Join(d.Ways, " and "), mesh.Some(d.Workloads)))
-			continue
+		var reached, unsure []string
+		m := s.modelOf(d.Namespace)
+		for _, t := range d.Targets {
+			at := fmt.Sprintf("port %d of %s", t.Port, t.Workload)
+			mode, _ := m.MutualTLS(t.Labels, t.Port)
+			switch {
+			case !t.Captured:
+				reached = append(reached, at+" (which its proxy does not see)")
+			case mode == securityapi.PeerAuthentication_MutualTLS_UNSET.String():
+				unsure = append(unsure, at)
+			case mode != securityapi.PeerAuthentication_MutualTLS_STRICT.String():
+				reached = append(reached, at)
+			}
 		}
-		out = append(out, open(d.In(""), "%s of the node, it is reached from outside the cluster, past the gateways", strings.Join(d.Ways, " and ")))
+		how := strings.Join(d.Ways, " and ")
+		switch {
+		case len(reached) > 0:
+			out = append(out, open(d.In(""), "%s, it lets callers from outside the cluster past the gateways to %s, where no mutual TLS refuses them", how, listed(reached)))
+		case len(unsure) > 0:
+			out = append(out, unknown(d.In(""), "%s, it lets callers from outside the cluster past the gateways to %s, and the mesh configuration can't be read, which says where it is that mutual TLS is asked for", how, listed(unsure)))
+		}
 	}
 	return out
+}
+
+// modelOf is what mutual TLS is asked for in a namespace.
+func (s *ClusterScene) modelOf(namespace string) *effective.Model {
+	w := effective.World{Namespace: namespace, Mesh: s.Mesh, Partial: !s.Mesh.ConfigRead}
+	for _, o := range s.Perimeter.PeerAuthentications {
+		if o.Namespace == namespace || o.Namespace == s.Mesh.RootNamespace {
+			w.Objects = append(w.Objects, o)
+		}
+	}
+	return effective.New(w)
 }

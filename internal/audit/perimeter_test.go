@@ -272,7 +272,7 @@ var perimeterCases = []examinedCluster{
 	}, []string{public + "can't be told"}},
 	{"GW-008", "open to VirtualServices of everybody", func(s *ClusterScene) {
 		s.Perimeter.Gateways = append(s.Perimeter.Gateways, aGateway("shop", "shop", aServer(443, "HTTPS", "shop.example.com")))
-	}, []string{"Gateway/shop/shop: at the gateway of namespace ingress, VirtualServices of every namespace may lead requests for shop.example.com"}},
+	}, []string{"Gateway/shop/shop: at gateways of namespace ingress, VirtualServices of every namespace may lead requests for shop.example.com"}},
 	{"GW-008", "for its own VirtualServices", func(s *ClusterScene) {
 		s.Perimeter.Gateways = append(s.Perimeter.Gateways, aGateway("shop", "shop", aServer(443, "HTTPS", "./shop.example.com")))
 	}, nil},
@@ -280,10 +280,28 @@ var perimeterCases = []examinedCluster{
 		s.Perimeter.Gateways = append(s.Perimeter.Gateways, aGateway("shop", "shop", aServer(443, "HTTPS", "./pay.example.com")))
 	}, []string{"Gateway/shop/shop: it claims pay.example.com on port 443, which Gateway/ingress/public serves already"}},
 
-	{"GW-009", "a service", func(s *ClusterScene) {
-		s.Perimeter.Doors = []facts.Door{{Source: facts.Source{Kind: "Service", Namespace: "shop", Name: "db"}, Ways: []string{"of type NodePort"}, Workloads: []facts.Owner{{Kind: "Deployment", Name: "db"}}}}
-	}, []string{"Service/shop/db: of type NodePort, it leads traffic from outside the cluster to Deployment/db"}},
-	{"GW-009", "a port of the node", func(s *ClusterScene) {
-		s.Perimeter.Doors = []facts.Door{{Source: facts.Source{Kind: "DaemonSet", Namespace: "shop", Name: "db"}, Ways: []string{"with hostPort 8080"}, Workloads: []facts.Owner{{Kind: "DaemonSet", Name: "db"}}}}
-	}, []string{"DaemonSet/shop/db: with hostPort 8080 of the node"}},
+	{"GW-009", "a service", func(s *ClusterScene) { s.Perimeter.Doors = aDoor("Service", "of type NodePort") },
+		[]string{"Service/shop/db: of type NodePort, it lets callers from outside the cluster past the gateways to port 5432 of Deployment/db"}},
+	{"GW-009", "mutual TLS refuses them", func(s *ClusterScene) {
+		s.Perimeter.Doors = aDoor("Service", "of type NodePort")
+		s.Perimeter.PeerAuthentications = []*securityv1.PeerAuthentication{aPeer("shop", "strict", "", peerStrict, nil)}
+	}, nil},
+	{"GW-009", "around the proxy", func(s *ClusterScene) {
+		s.Perimeter.Doors = aDoor("Deployment", "with hostPort 5432")
+		s.Perimeter.Doors[0].Targets[0].Captured = false
+		s.Mesh.RootMutualTLS = "STRICT"
+	}, []string{"Deployment/shop/db: with hostPort 5432, it lets"}},
+	{"GW-009", "mutual TLS of the mesh refuses them", func(s *ClusterScene) {
+		s.Perimeter.Doors = aDoor("Deployment", "with hostPort 5432")
+		s.Mesh.RootMutualTLS = "STRICT"
+	}, nil},
+	{"GW-009", "what is asked for is unknown", func(s *ClusterScene) {
+		s.Perimeter.Doors = aDoor("Service", "of type NodePort")
+		s.Mesh.ConfigRead, s.Mesh.Observed = false, false
+	}, []string{"Service/shop/db: can't be read"}},
+}
+
+func aDoor(kind, way string) []facts.Door {
+	db := facts.Owner{Kind: "Deployment", Name: "db"}
+	return []facts.Door{{Source: facts.Source{Kind: kind, Namespace: "shop", Name: "db"}, Ways: []string{way}, Targets: []facts.Target{{Workload: db, Port: 5432, Captured: true}}}}
 }

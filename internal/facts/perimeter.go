@@ -1,6 +1,10 @@
 package facts
 
 import (
+	"net/http"
+	"strings"
+
+	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -21,6 +25,9 @@ type Perimeter struct {
 	// Doors lead from outside the cluster to workloads of the mesh that are no
 	// gateways, sorted.
 	Doors []Door
+	// PeerAuthentications are those of the doors' namespaces, whoever wrote them,
+	// sorted by namespace and name.
+	PeerAuthentications []*securityv1.PeerAuthentication
 }
 
 // Proxy is a proxy of the mesh that stands alone.
@@ -39,6 +46,25 @@ type Door struct {
 	Source
 	// Ways say in words how it is reached from outside, sorted.
 	Ways []string
-	// Workloads of the mesh that it leads to, sorted.
-	Workloads []Owner
+	// Targets are the ports of workloads of the mesh that it leads to, those alike
+	// once, sorted.
+	Targets []Target
+}
+
+// Target is a port of a workload.
+type Target struct {
+	Workload Owner
+	Labels   map[string]string
+	Port     int32
+	// Captured is false where calls to it do not pass the proxy.
+	Captured bool
+}
+
+// ToHTTPS says whether a route sends callers to HTTPS.
+func ToHTTPS(r *networkingapi.HTTPRoute) bool { return strings.EqualFold(r.GetRedirect().GetScheme(), "https") }
+
+// Refuses says whether a route answers every request by an error, and leads none on.
+func Refuses(r *networkingapi.HTTPRoute) bool {
+	abort := r.GetFault().GetAbort()
+	return r.GetDirectResponse().GetStatus() >= http.StatusBadRequest || (abort.GetPercentage().GetValue() >= 100 && abort.GetHttpStatus() >= http.StatusBadRequest)
 }

@@ -12,6 +12,7 @@ import (
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
@@ -113,8 +114,9 @@ func ofPerimeter(o client.Object) bool {
 }
 
 // nearby are the namespaces of which the last look at the perimeter read more
-// than ofPerimeter says: policies, and pods.
-type nearby struct{ policies, pods map[string]bool }
+// than ofPerimeter says: those of gateways, and those of doors, each with the
+// mesh's root namespace where there is one.
+type nearby struct{ gateways, doors map[string]bool }
 
 // NearPerimeter says whether the last look at the cluster read an object for
 // what is beside it.
@@ -125,9 +127,9 @@ func (r *Reader) NearPerimeter(o client.Object) bool {
 	}
 	switch o.(type) {
 	case *securityv1.AuthorizationPolicy:
-		return n.policies[o.GetNamespace()]
-	case *corev1.Pod:
-		return n.pods[o.GetNamespace()]
+		return n.gateways[o.GetNamespace()]
+	case *corev1.Pod, *securityv1.PeerAuthentication:
+		return n.doors[o.GetNamespace()]
 	}
 	return false
 }
@@ -144,24 +146,31 @@ func (r *Reader) perimeter(ctx context.Context, out *facts.Cluster) error {
 	if err := r.Client.List(ctx, &services, client.MatchingFields{DoorIndex: isDoor}, noCopy); err != nil {
 		return fmt.Errorf("list services that are reached from outside: %w", err)
 	}
-	n := &nearby{policies: map[string]bool{}, pods: map[string]bool{}}
-	if len(p.Proxies) > 0 {
-		n.policies[out.Mesh.RootNamespace] = true
+	var nodes corev1.PodList
+	if err := r.Client.List(ctx, &nodes, client.MatchingFields{DoorIndex: isDoor}, noCopy); err != nil {
+		return fmt.Errorf("list pods with ports of their nodes: %w", err)
 	}
+	n := &nearby{gateways: map[string]bool{}, doors: map[string]bool{}}
 	for _, proxy := range p.Proxies {
-		n.policies[proxy.Namespace] = true
+		n.gateways[proxy.Namespace], n.gateways[out.Mesh.RootNamespace] = true, true
 	}
 	for i := range services.Items {
-		n.pods[services.Items[i].Namespace] = true
+		n.doors[services.Items[i].Namespace], n.doors[out.Mesh.RootNamespace] = true, true
+	}
+	for i := range nodes.Items {
+		n.doors[nodes.Items[i].Namespace], n.doors[out.Mesh.RootNamespace] = true, true
 	}
 	r.near.Store(n)
-	if p.Policies, err = r.policiesOf(ctx, n.policies); err != nil {
+	if p.Policies, err = beside[*securityv1.AuthorizationPolicy](ctx, r, n.gateways); err != nil {
+		return err
+	}
+	if p.PeerAuthentications, err = beside[*securityv1.PeerAuthentication](ctx, r, n.doors); err != nil {
 		return err
 	}
 	if err := r.gateways(ctx, p); err != nil {
 		return err
 	}
-	return r.doors(ctx, p, services.Items)
+	return r.doors(ctx, p, services.Items, nodes.Items)
 }
 
 func (r *Reader) proxies(ctx context.Context) ([]facts.Proxy, error) {
@@ -181,8 +190,10 @@ func (r *Reader) proxies(ctx context.Context) ([]facts.Proxy, error) {
 	return slices.CompactFunc(out, func(a, b facts.Proxy) bool { return key(a) == key(b) }), nil
 }
 
-func (r *Reader) policiesOf(ctx context.Context, namespaces map[string]bool) ([]*securityv1.AuthorizationPolicy, error) {
-	k, _ := mesh.KindOf(&securityv1.AuthorizationPolicy{})
+// beside lists the objects of a kind in namespaces.
+func beside[T facts.Object](ctx context.Context, r *Reader, namespaces map[string]bool) ([]T, error) {
+	var none T
+	k, _ := mesh.KindOf(none)
 	if !r.Served(k.GVK) || len(namespaces) == 0 {
 		return nil, nil
 	}
@@ -191,7 +202,7 @@ func (r *Reader) policiesOf(ctx context.Context, namespaces map[string]bool) ([]
 		lists = append(lists, []client.ListOption{client.InNamespace(ns)})
 	}
 	items, err := r.listAll(ctx, k, lists)
-	return only[*securityv1.AuthorizationPolicy](items), err
+	return only[T](items), err
 }
 
 func only[T facts.Object](objects []facts.Object) []T {
@@ -250,7 +261,7 @@ func asksForCertificates(s *networkingapi.Server) bool {
 }
 
 // doors reads which workloads of the mesh are reached past the gateways.
-func (r *Reader) doors(ctx context.Context, p *facts.Perimeter, services []corev1.Service) error {
+func (r *Reader) doors(ctx context.Context, p *facts.Perimeter, services []corev1.Service, nodes []corev1.Pod) error {
 	for i := range services {
 		s := &services[i]
 		if len(s.Spec.Selector) == 0 {
@@ -260,29 +271,23 @@ func (r *Reader) doors(ctx context.Context, p *facts.Perimeter, services []corev
 		if err := r.Client.List(ctx, &pods, client.InNamespace(s.Namespace), client.MatchingLabels(s.Spec.Selector), noCopy); err != nil {
 			return fmt.Errorf("list pods of services that are reached from outside: %w", err)
 		}
-		var behind []facts.Owner
+		d := facts.Door{Source: facts.Source{Kind: "Service", Namespace: s.Namespace, Name: s.Name}, Ways: exposed(s)}
 		for j := range pods.Items {
-			if meshed(&pods.Items[j]) {
-				behind = append(behind, owner(&pods.Items[j]))
-			}
+			d.Targets = append(d.Targets, targetsOf(&pods.Items[j], ServiceFacts(s).Ports)...)
 		}
-		if len(behind) > 0 {
-			p.Doors = append(p.Doors, facts.Door{Source: facts.Source{Kind: "Service", Namespace: s.Namespace, Name: s.Name}, Ways: exposed(s), Workloads: sorted(behind)})
-		}
+		p.Doors = addDoor(p.Doors, d)
 	}
-	var pods corev1.PodList
-	if err := r.Client.List(ctx, &pods, client.MatchingFields{DoorIndex: isDoor}, noCopy); err != nil {
-		return fmt.Errorf("list pods with ports of their nodes: %w", err)
+	at := map[facts.Source]facts.Door{}
+	for i := range nodes {
+		pod := &nodes[i]
+		o := owner(pod)
+		from := facts.Source{Kind: o.Kind, Namespace: pod.Namespace, Name: o.Name}
+		d := at[from]
+		d.Source, d.Ways, d.Targets = from, append(d.Ways, nodePorts(pod)...), append(d.Targets, targetsOf(pod, hostPorts(pod))...)
+		at[from] = d
 	}
-	ways := map[facts.Source][]string{}
-	for i := range pods.Items {
-		o := owner(&pods.Items[i])
-		at := facts.Source{Kind: o.Kind, Namespace: pods.Items[i].Namespace, Name: o.Name}
-		ways[at] = append(ways[at], nodePorts(&pods.Items[i])...)
-	}
-	for at, w := range ways {
-		slices.Sort(w)
-		p.Doors = append(p.Doors, facts.Door{Source: at, Ways: slices.Compact(w), Workloads: []facts.Owner{{Kind: at.Kind, Name: at.Name}}})
+	for _, d := range at {
+		p.Doors = addDoor(p.Doors, d)
 	}
 	slices.SortFunc(p.Doors, func(a, b facts.Door) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
@@ -290,7 +295,49 @@ func (r *Reader) doors(ctx context.Context, p *facts.Perimeter, services []corev
 	return nil
 }
 
-func sorted(owners []facts.Owner) []facts.Owner {
-	slices.SortFunc(owners, func(a, b facts.Owner) int { return cmp.Compare(a.String(), b.String()) })
-	return slices.Compact(owners)
+// addDoor adds one that leads to something.
+func addDoor(to []facts.Door, d facts.Door) []facts.Door {
+	if len(d.Targets) == 0 {
+		return to
+	}
+	key := func(t facts.Target) string {
+		return fmt.Sprintf("%s %05d %s %t", t.Workload, t.Port, facts.SelectorKey(t.Labels), t.Captured)
+	}
+	slices.SortFunc(d.Targets, func(a, b facts.Target) int { return cmp.Compare(key(a), key(b)) })
+	d.Targets = slices.CompactFunc(d.Targets, func(a, b facts.Target) bool { return key(a) == key(b) })
+	slices.Sort(d.Ways)
+	d.Ways = slices.Compact(d.Ways)
+	return append(to, d)
+}
+
+// hostPorts are the ports of a pod that are its node's as well.
+func hostPorts(p *corev1.Pod) []facts.ServicePort {
+	var out []facts.ServicePort
+	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
+		for _, port := range c.Ports {
+			if port.HostPort != 0 {
+				out = append(out, facts.ServicePort{Protocol: cmp.Or(string(port.Protocol), string(corev1.ProtocolTCP)), Target: intstr.FromInt32(port.ContainerPort)})
+			}
+		}
+	}
+	return out
+}
+
+// targetsOf are the ports of a pod of the mesh that ports lead to. Proxies
+// capture TCP alone.
+func targetsOf(p *corev1.Pod, ports []facts.ServicePort) []facts.Target {
+	pod, ok := PodFacts(p)
+	if !ok || !meshed(p) {
+		return nil
+	}
+	var out []facts.Target
+	for _, port := range ports {
+		if number, ok := pod.PortOf(port.Target); ok {
+			out = append(out, facts.Target{
+				Workload: pod.Owner, Labels: pod.Labels, Port: number,
+				Captured: port.Protocol == string(corev1.ProtocolTCP) && !slices.Contains(pod.Uncaptured, number),
+			})
+		}
+	}
+	return out
 }

@@ -8,6 +8,8 @@ import (
 
 	networkingapi "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 )
 
 // trimVirtualService keeps for which hosts, and of which gateways, it leads
@@ -20,7 +22,13 @@ func trimVirtualService(v *networkingv1.VirtualService) *networkingv1.VirtualSer
 	for _, r := range v.Spec.GetHttp() {
 		t := &networkingapi.HTTPRoute{}
 		if len(gatewaysOf(v)) > 0 {
-			t.Match, t.Redirect, t.DirectResponse = trimMatches(r.GetMatch()), trimRedirect(r.GetRedirect()), refusal(r)
+			t.Match = trimMatches(r.GetMatch())
+			switch {
+			case facts.ToHTTPS(r):
+				t.Redirect = &networkingapi.HTTPRedirect{Scheme: "https"}
+			case facts.Refuses(r):
+				t.DirectResponse = &networkingapi.HTTPDirectResponse{Status: http.StatusMisdirectedRequest}
+			}
 		}
 		if r.GetDelegate() != nil {
 			t.Delegate = &networkingapi.Delegate{}
@@ -66,23 +74,6 @@ func trimMatches(matches []*networkingapi.HTTPMatchRequest) []*networkingapi.HTT
 		out = append(out, byKey[k])
 	}
 	return out
-}
-
-// trimRedirect keeps one to HTTPS.
-func trimRedirect(r *networkingapi.HTTPRedirect) *networkingapi.HTTPRedirect {
-	if !strings.EqualFold(r.GetScheme(), "https") {
-		return nil
-	}
-	return &networkingapi.HTTPRedirect{Scheme: "https"}
-}
-
-// refusal stands in the cache for an answer by which every request is refused.
-func refusal(r *networkingapi.HTTPRoute) *networkingapi.HTTPDirectResponse {
-	abort := r.GetFault().GetAbort()
-	if r.GetDirectResponse().GetStatus() >= http.StatusBadRequest || abort.GetPercentage().GetValue() >= 100 && abort.GetHttpStatus() >= http.StatusBadRequest {
-		return &networkingapi.HTTPDirectResponse{Status: http.StatusMisdirectedRequest}
-	}
-	return nil
 }
 
 // keepDestinations adds to a route what another one leads or mirrors to.

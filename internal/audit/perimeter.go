@@ -77,6 +77,21 @@ func serverChecks() []Check {
 	}
 }
 
+func (s *ClusterScene) gateways() []*networkingv1.Gateway {
+	return typed[*networkingv1.Gateway](s.Perimeter.Gateways)
+}
+
+// typed are the objects of a Go type.
+func typed[T facts.Object](objects []facts.Object) []T {
+	var out []T
+	for _, o := range objects {
+		if t, is := o.(T); is {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
 // heldTo says whether gateways heed Gateways of their own namespace alone.
 func (s *ClusterScene) heldTo() facts.Tristate {
 	const setting = "PILOT_SCOPE_GATEWAY_TO_NAMESPACE"
@@ -107,7 +122,7 @@ func (s *ClusterScene) proxiesOf(g *networkingv1.Gateway) []facts.Proxy {
 
 // gatewaysInForce are those at which some gateway's ports are opened.
 func (s *ClusterScene) gatewaysInForce() []*networkingv1.Gateway {
-	return keep(s.Perimeter.Gateways, func(g *networkingv1.Gateway) bool { return len(s.proxiesOf(g)) > 0 })
+	return keep(s.gateways(), func(g *networkingv1.Gateway) bool { return len(s.proxiesOf(g)) > 0 })
 }
 
 func gatewaySubject(g *networkingv1.Gateway) string { return "Gateway/" + g.Namespace + "/" + g.Name }
@@ -195,7 +210,7 @@ func weakServers(s *ClusterScene) []Finding {
 
 // routes are the VirtualServices that are bound to a Gateway.
 func (s *ClusterScene) routes(g *networkingv1.Gateway) []*networkingv1.VirtualService {
-	return s.Perimeter.Routes[types.NamespacedName{Namespace: g.Namespace, Name: g.Name}]
+	return typed[*networkingv1.VirtualService](s.Perimeter.Routes[types.NamespacedName{Namespace: g.Namespace, Name: g.Name}])
 }
 
 // bindsTo says whether a VirtualService that is bound to a Gateway leads requests
@@ -229,9 +244,9 @@ func answers(v *networkingv1.VirtualService, g *networkingv1.Gateway, server *ne
 			continue
 		}
 		switch {
-		case facts.ToHTTPS(r):
+		case mesh.ToHTTPS(r):
 			redirects = true
-		case facts.Refuses(r):
+		case mesh.Refuses(r):
 			refuses = true
 		default:
 			leads = true

@@ -56,7 +56,7 @@ func unlistedGateways(s *ClusterScene) []Finding {
 			continue
 		}
 		list, opener := false, ""
-		for _, policy := range s.Perimeter.Policies {
+		for _, policy := range typed[*securityv1.AuthorizationPolicy](s.Perimeter.Policies) {
 			if policy.Spec.GetAction() != securityapi.AuthorizationPolicy_ALLOW || effective.DryRun(policy) || !s.isForGateway(policy, p) {
 				continue
 			}
@@ -89,7 +89,7 @@ func everybody(r *securityapi.Rule) bool {
 // behind it refuse or not.
 func (s *ClusterScene) passesAlone(p facts.Proxy) bool {
 	var servers []*networkingapi.Server
-	for _, g := range s.Perimeter.Gateways {
+	for _, g := range s.gateways() {
 		if slices.ContainsFunc(s.proxiesOf(g), func(q facts.Proxy) bool { return q.Source() == p.Source() }) {
 			servers = append(servers, g.Spec.GetServers()...)
 		}
@@ -127,7 +127,7 @@ func hijackedGateways(s *ClusterScene) []Finding {
 		return nil
 	}
 	var out []Finding
-	for _, g := range s.Perimeter.Gateways {
+	for _, g := range s.gateways() {
 		what, grade := s.intruders(g), v1alpha1.Severity("")
 		what = append(what, s.contested(g)...)
 		if len(what) == 0 {
@@ -180,7 +180,7 @@ func (s *ClusterScene) intruders(g *networkingv1.Gateway) []string {
 // same port of the same gateway.
 func (s *ClusterScene) contested(g *networkingv1.Gateway) []string {
 	var out []string
-	for _, other := range s.Perimeter.Gateways {
+	for _, other := range s.gateways() {
 		if other.Namespace == g.Namespace || !olderGateway(other, g) || !s.share(g, other) {
 			continue
 		}
@@ -272,7 +272,7 @@ func sideDoors(s *ClusterScene) []Finding {
 func (s *ClusterScene) modelOf(namespace string) *effective.Model {
 	w := effective.World{Namespace: namespace, Mesh: s.Mesh, Partial: !s.Mesh.ConfigRead}
 	for _, o := range s.Perimeter.PeerAuthentications {
-		if o.Namespace == namespace || o.Namespace == s.Mesh.RootNamespace {
+		if ns := o.GetNamespace(); ns == namespace || ns == s.Mesh.RootNamespace {
 			w.Objects = append(w.Objects, o)
 		}
 	}

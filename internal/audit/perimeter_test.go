@@ -19,9 +19,9 @@ import (
 func cleanPerimeter() facts.Perimeter {
 	return facts.Perimeter{
 		Proxies:  []facts.Proxy{aProxy("ingress", "public", nil)},
-		Gateways: []*networkingv1.Gateway{aGateway("ingress", "public", aServer(443, "HTTPS", "./pay.example.com"))},
-		Routes:   map[types.NamespacedName][]*networkingv1.VirtualService{},
-		Policies: []*securityv1.AuthorizationPolicy{aList("ingress", "public", "pay.example.com")},
+		Gateways: []facts.Object{aGateway("ingress", "public", aServer(443, "HTTPS", "./pay.example.com"))},
+		Routes:   map[types.NamespacedName][]facts.Object{},
+		Policies: []facts.Object{aList("ingress", "public", "pay.example.com")},
 	}
 }
 
@@ -87,11 +87,15 @@ var (
 )
 
 func (s *ClusterScene) serve(servers ...*networkingapi.Server) {
-	s.Perimeter.Gateways[0].Spec.Servers = servers
+	s.gateways()[0].Spec.Servers = servers
 }
 
-func (s *ClusterScene) bind(routes ...*networkingv1.VirtualService) {
+func (s *ClusterScene) bind(routes ...facts.Object) {
 	s.Perimeter.Routes[types.NamespacedName{Namespace: "ingress", Name: "public"}] = routes
+}
+
+func (s *ClusterScene) list() *securityv1.AuthorizationPolicy {
+	return typed[*securityv1.AuthorizationPolicy](s.Perimeter.Policies)[0]
 }
 
 const public = "Gateway/ingress/public: "
@@ -121,7 +125,7 @@ var perimeterCases = []examinedCluster{
 		s.serve(withTLS(aServer(443, "HTTPS", "./pay.example.com"), func(t *networkingapi.ServerTLSSettings) {
 			t.MinProtocolVersion = networkingapi.ServerTLSSettings_TLSV1_0
 		}))
-		s.Perimeter.Gateways[0].Spec.Selector = map[string]string{"istio": "gone"}
+		s.gateways()[0].Spec.Selector = map[string]string{"istio": "gone"}
 	}, nil},
 
 	{"GW-002", "nothing redirects", func(s *ClusterScene) { s.serve(aServer(80, "HTTP", "./pay.example.com")) },
@@ -175,14 +179,14 @@ var perimeterCases = []examinedCluster{
 		s.Perimeter.Gateways = append(s.Perimeter.Gateways, aGateway("ingress", "strict", inMode(aServer(443, "HTTPS", "admin.example.com"), networkingapi.ServerTLSSettings_MUTUAL)))
 		wide := aRoute("*.example.com", led)
 		s.bind(wide, aRoute("admin.example.com", turnedAway))
-		s.Perimeter.Routes[types.NamespacedName{Namespace: "ingress", Name: "strict"}] = []*networkingv1.VirtualService{wide}
+		s.Perimeter.Routes[types.NamespacedName{Namespace: "ingress", Name: "strict"}] = []facts.Object{wide}
 	}, nil},
 	{"GW-004", "one VirtualService of both", func(s *ClusterScene) {
 		s.serve(aServer(443, "HTTPS", "*.example.com"))
 		s.Perimeter.Gateways = append(s.Perimeter.Gateways, aGateway("ingress", "strict", inMode(aServer(443, "HTTPS", "admin.example.com"), networkingapi.ServerTLSSettings_MUTUAL)))
 		wide := aRoute("*.example.com", led)
 		s.bind(wide)
-		s.Perimeter.Routes[types.NamespacedName{Namespace: "ingress", Name: "strict"}] = []*networkingv1.VirtualService{wide}
+		s.Perimeter.Routes[types.NamespacedName{Namespace: "ingress", Name: "strict"}] = []facts.Object{wide}
 	}, []string{"Gateway/ingress/strict: admin.example.com on port 443"}},
 	{"GW-004", "on other ports", func(s *ClusterScene) {
 		s.serve(aServer(8443, "HTTPS", "*.example.com"), inMode(aServer(443, "HTTPS", "admin.example.com"), networkingapi.ServerTLSSettings_MUTUAL))
@@ -227,26 +231,26 @@ var perimeterCases = []examinedCluster{
 
 	{"GW-007", "no policy", func(s *ClusterScene) { s.Perimeter.Policies = nil }, []string{"Deployment/ingress/public: no AuthorizationPolicy"}},
 	{"GW-007", "a dry run", func(s *ClusterScene) {
-		s.Perimeter.Policies[0].Annotations = map[string]string{"istio.io/dry-run": "true"}
+		s.list().Annotations = map[string]string{"istio.io/dry-run": "true"}
 	}, []string{"Deployment/ingress/public: no AuthorizationPolicy"}},
-	{"GW-007", "it denies alone", func(s *ClusterScene) { s.Perimeter.Policies[0].Spec.Action = securityapi.AuthorizationPolicy_DENY },
+	{"GW-007", "it denies alone", func(s *ClusterScene) { s.list().Spec.Action = securityapi.AuthorizationPolicy_DENY },
 		[]string{"Deployment/ingress/public: no AuthorizationPolicy"}},
 	{"GW-007", "of other pods", func(s *ClusterScene) {
-		s.Perimeter.Policies[0].Spec.Selector = &typeapi.WorkloadSelector{MatchLabels: map[string]string{"istio": "other"}}
+		s.list().Spec.Selector = &typeapi.WorkloadSelector{MatchLabels: map[string]string{"istio": "other"}}
 	}, []string{"Deployment/ingress/public: no AuthorizationPolicy"}},
 	{"GW-007", "it lets in everybody", func(s *ClusterScene) {
-		s.Perimeter.Policies[0].Spec.Rules = append(s.Perimeter.Policies[0].Spec.Rules, &securityapi.Rule{})
+		s.list().Spec.Rules = append(s.list().Spec.Rules, &securityapi.Rule{})
 	},
 		[]string{"Deployment/ingress/public: AuthorizationPolicy/ingress/public lets everybody"}},
 	{"GW-007", "of the mesh", func(s *ClusterScene) {
-		s.Perimeter.Policies = []*securityv1.AuthorizationPolicy{aList("istio-system", "nothing", "pay.example.com")}
+		s.Perimeter.Policies = []facts.Object{aList("istio-system", "nothing", "pay.example.com")}
 	}, nil},
 	{"GW-007", "for a Gateway of the Gateway API", func(s *ClusterScene) {
-		s.Perimeter.Policies[0].Spec.TargetRefs = []*typeapi.PolicyTargetReference{{Kind: "Gateway", Group: "gateway.networking.k8s.io", Name: "api"}}
+		s.list().Spec.TargetRefs = []*typeapi.PolicyTargetReference{{Kind: "Gateway", Group: "gateway.networking.k8s.io", Name: "api"}}
 		s.Perimeter.Proxies[0].Labels["gateway.networking.k8s.io/gateway-name"] = "api"
 	}, nil},
 	{"GW-007", "for another Gateway", func(s *ClusterScene) {
-		s.Perimeter.Policies[0].Spec.TargetRefs = []*typeapi.PolicyTargetReference{{Kind: "Gateway", Group: "gateway.networking.k8s.io", Name: "api"}}
+		s.list().Spec.TargetRefs = []*typeapi.PolicyTargetReference{{Kind: "Gateway", Group: "gateway.networking.k8s.io", Name: "api"}}
 	}, []string{"Deployment/ingress/public: no AuthorizationPolicy"}},
 	{"GW-007", "it passes on alone", func(s *ClusterScene) {
 		s.Perimeter.Policies = nil
@@ -259,7 +263,7 @@ var perimeterCases = []examinedCluster{
 		s.Perimeter.Proxies = append(s.Perimeter.Proxies, aProxy("tenant", "fake", nil))
 	}, []string{public + "whose pods wear the labels of its selector: Deployment/tenant/fake"}},
 	{"GW-008", "pods of several namespaces, none its own", func(s *ClusterScene) {
-		s.Perimeter.Gateways[0].Namespace = "shop"
+		s.gateways()[0].Namespace = "shop"
 		s.Perimeter.Proxies = append(s.Perimeter.Proxies, aProxy("tenant", "fake", nil))
 	}, []string{"Gateway/shop/public: by gateways of several namespaces"}},
 	{"GW-008", "istiod holds Gateways to their own namespace", func(s *ClusterScene) {
@@ -284,7 +288,7 @@ var perimeterCases = []examinedCluster{
 		[]string{"Service/shop/db: of type NodePort, it lets callers from outside the cluster past the gateways to port 5432 of Deployment/db"}},
 	{"GW-009", "mutual TLS refuses them", func(s *ClusterScene) {
 		s.Perimeter.Doors = aDoor("Service", "of type NodePort")
-		s.Perimeter.PeerAuthentications = []*securityv1.PeerAuthentication{aPeer("shop", "strict", "", peerStrict, nil)}
+		s.Perimeter.PeerAuthentications = []facts.Object{aPeer("shop", "strict", "", peerStrict, nil)}
 	}, nil},
 	{"GW-009", "around the proxy", func(s *ClusterScene) {
 		s.Perimeter.Doors = aDoor("Deployment", "with hostPort 5432")

@@ -1,33 +1,25 @@
 package facts
 
-import (
-	"net/http"
-	"strings"
-
-	networkingapi "istio.io/api/networking/v1alpha3"
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	securityv1 "istio.io/client-go/pkg/apis/security/v1"
-	"k8s.io/apimachinery/pkg/types"
-)
+import "k8s.io/apimachinery/pkg/types"
 
 // Perimeter is where traffic comes into the mesh, and leaves it.
 type Perimeter struct {
 	// Proxies are the mesh's proxies that stand alone, those alike once, sorted.
 	Proxies []Proxy
-	// Gateways that the operator does not write, sorted by namespace and name.
-	Gateways []*networkingv1.Gateway
+	// Gateways that the operator does not write and that select a proxy, sorted by namespace and name.
+	Gateways []Object
 	// Routes are the VirtualServices that are bound to those Gateways of which it
 	// matters, sorted by namespace and name.
-	Routes map[types.NamespacedName][]*networkingv1.VirtualService
+	Routes map[types.NamespacedName][]Object
 	// Policies are the AuthorizationPolicies of the proxies' namespaces and of the
 	// mesh's root namespace, whoever wrote them, sorted by namespace and name.
-	Policies []*securityv1.AuthorizationPolicy
+	Policies []Object
 	// Doors lead from outside the cluster to workloads of the mesh that are no
 	// gateways, sorted.
 	Doors []Door
 	// PeerAuthentications are those of the doors' namespaces, whoever wrote them,
 	// sorted by namespace and name.
-	PeerAuthentications []*securityv1.PeerAuthentication
+	PeerAuthentications []Object
 }
 
 // Proxy is a proxy of the mesh that stands alone.
@@ -58,13 +50,4 @@ type Target struct {
 	Port     int32
 	// Captured is false where calls to it do not pass the proxy.
 	Captured bool
-}
-
-// ToHTTPS says whether a route sends callers to HTTPS.
-func ToHTTPS(r *networkingapi.HTTPRoute) bool { return strings.EqualFold(r.GetRedirect().GetScheme(), "https") }
-
-// Refuses says whether a route answers every request by an error, and leads none on.
-func Refuses(r *networkingapi.HTTPRoute) bool {
-	abort := r.GetFault().GetAbort()
-	return r.GetDirectResponse().GetStatus() >= http.StatusBadRequest || (abort.GetPercentage().GetValue() >= 100 && abort.GetHttpStatus() >= http.StatusBadRequest)
 }

@@ -161,10 +161,10 @@ func (r *Reader) perimeter(ctx context.Context, out *facts.Cluster) error {
 		n.doors[nodes.Items[i].Namespace], n.doors[out.Mesh.RootNamespace] = true, true
 	}
 	r.near.Store(n)
-	if p.Policies, err = beside[*securityv1.AuthorizationPolicy](ctx, r, n.gateways); err != nil {
+	if p.Policies, err = r.beside(ctx, &securityv1.AuthorizationPolicy{}, n.gateways); err != nil {
 		return err
 	}
-	if p.PeerAuthentications, err = beside[*securityv1.PeerAuthentication](ctx, r, n.doors); err != nil {
+	if p.PeerAuthentications, err = r.beside(ctx, &securityv1.PeerAuthentication{}, n.doors); err != nil {
 		return err
 	}
 	if err := r.gateways(ctx, p); err != nil {
@@ -191,9 +191,8 @@ func (r *Reader) proxies(ctx context.Context) ([]facts.Proxy, error) {
 }
 
 // beside lists the objects of a kind in namespaces.
-func beside[T facts.Object](ctx context.Context, r *Reader, namespaces map[string]bool) ([]T, error) {
-	var none T
-	k, _ := mesh.KindOf(none)
+func (r *Reader) beside(ctx context.Context, kind client.Object, namespaces map[string]bool) ([]facts.Object, error) {
+	k, _ := mesh.KindOf(kind)
 	if !r.Served(k.GVK) || len(namespaces) == 0 {
 		return nil, nil
 	}
@@ -201,18 +200,7 @@ func beside[T facts.Object](ctx context.Context, r *Reader, namespaces map[strin
 	for ns := range namespaces {
 		lists = append(lists, []client.ListOption{client.InNamespace(ns)})
 	}
-	items, err := r.listAll(ctx, k, lists)
-	return only[T](items), err
-}
-
-func only[T facts.Object](objects []facts.Object) []T {
-	var out []T
-	for _, o := range objects {
-		if t, ok := o.(T); ok {
-			out = append(out, t)
-		}
-	}
-	return out
+	return r.listAll(ctx, k, lists)
 }
 
 // gateways reads others' Gateways that select a proxy, and of those what is bound
@@ -227,31 +215,36 @@ func (r *Reader) gateways(ctx context.Context, p *facts.Perimeter) error {
 	if err != nil {
 		return err
 	}
-	p.Gateways = slices.DeleteFunc(only[*networkingv1.Gateway](items), func(g *networkingv1.Gateway) bool {
-		return !slices.ContainsFunc(p.Proxies, func(x facts.Proxy) bool { return facts.Matches(g.Spec.GetSelector(), x.Labels) })
+	p.Gateways = slices.DeleteFunc(items, func(o facts.Object) bool {
+		g, ok := o.(*networkingv1.Gateway)
+		return !ok || !slices.ContainsFunc(p.Proxies, func(x facts.Proxy) bool { return facts.Matches(g.Spec.GetSelector(), x.Labels) })
 	})
 	if !r.Served(routes.GVK) {
 		return nil
 	}
-	asks := slices.ContainsFunc(p.Gateways, func(g *networkingv1.Gateway) bool {
-		return slices.ContainsFunc(g.Spec.GetServers(), asksForCertificates)
-	})
+	asks := slices.ContainsFunc(p.Gateways, func(o facts.Object) bool { return slices.ContainsFunc(serversOf(o), asksForCertificates) })
 	for _, g := range p.Gateways {
-		if !slices.ContainsFunc(g.Spec.GetServers(), func(s *networkingapi.Server) bool {
+		if !slices.ContainsFunc(serversOf(g), func(s *networkingapi.Server) bool {
 			return !s.GetTls().GetHttpsRedirect() && (asks || !strings.EqualFold(s.GetPort().GetProtocol(), "HTTPS"))
 		}) {
 			continue
 		}
-		bound, err := r.listAll(ctx, routes, [][]client.ListOption{{client.MatchingFields{BoundIndex: g.Namespace + "/" + g.Name}}})
+		at := types.NamespacedName{Namespace: g.GetNamespace(), Name: g.GetName()}
+		bound, err := r.listAll(ctx, routes, [][]client.ListOption{{client.MatchingFields{BoundIndex: at.String()}}})
 		if err != nil {
 			return err
 		}
-		if len(bound) > 0 {
-			if p.Routes == nil {
-				p.Routes = map[types.NamespacedName][]*networkingv1.VirtualService{}
-			}
-			p.Routes[client.ObjectKeyFromObject(g)] = only[*networkingv1.VirtualService](bound)
+		if p.Routes == nil {
+			p.Routes = map[types.NamespacedName][]facts.Object{}
 		}
+		p.Routes[at] = bound
+	}
+	return nil
+}
+
+func serversOf(o facts.Object) []*networkingapi.Server {
+	if g, ok := o.(*networkingv1.Gateway); ok {
+		return g.Spec.GetServers()
 	}
 	return nil
 }

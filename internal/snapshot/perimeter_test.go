@@ -107,15 +107,15 @@ func TestGatewaysAreReadWithWhatIsBesideThem(t *testing.T) {
 	free := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "free"}, Spec: networkingapi.VirtualService{Hosts: []string{"a.example.com"}}}
 	r, got := perimeterOf(t, gatewayPod(func(*corev1.Pod) {}), gatewayPod(func(p *corev1.Pod) { p.Name = "gw-1" }), plain, idle, ours, bound, free,
 		allowAt("out", "beside", nil), allowAt("istio-system", "root", nil), allowAt("shop", "elsewhere", nil))
-	if len(got.Gateways) != 1 || got.Gateways[0].Name != "open" || got.Gateways[0].Spec.GetServers()[0].GetPort().GetNumber() != 80 {
+	if len(got.Gateways) != 1 || got.Gateways[0].GetName() != "open" || serversOf(got.Gateways[0])[0].GetPort().GetNumber() != 80 {
 		t.Errorf("Gateways: %v", got.Gateways)
 	}
-	if vs := got.Routes[types.NamespacedName{Namespace: "shop", Name: "open"}]; len(vs) != 1 || vs[0].Name != "bound" {
+	if vs := got.Routes[types.NamespacedName{Namespace: "shop", Name: "open"}]; len(vs) != 1 || vs[0].GetName() != "bound" {
 		t.Errorf("routes: %v", got.Routes)
 	}
 	var names []string
 	for _, p := range got.Policies {
-		names = append(names, p.Namespace+"/"+p.Name)
+		names = append(names, p.GetNamespace()+"/"+p.GetName())
 	}
 	if !slices.Equal(names, []string{"istio-system/root", "out/beside"}) {
 		t.Errorf("policies: %v", names)

@@ -9,7 +9,7 @@ import (
 	networkingapi "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
-	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 )
 
 // trimVirtualService keeps for which hosts, and of which gateways, it leads
@@ -24,9 +24,9 @@ func trimVirtualService(v *networkingv1.VirtualService) *networkingv1.VirtualSer
 		if len(gatewaysOf(v)) > 0 {
 			t.Match = trimMatches(r.GetMatch())
 			switch {
-			case facts.ToHTTPS(r):
+			case mesh.ToHTTPS(r):
 				t.Redirect = &networkingapi.HTTPRedirect{Scheme: "https"}
-			case facts.Refuses(r):
+			case mesh.Refuses(r):
 				t.DirectResponse = &networkingapi.HTTPDirectResponse{Status: http.StatusMisdirectedRequest}
 			}
 		}

@@ -112,17 +112,64 @@ func (s *ClusterScene) heldTo() facts.Tristate {
 	return answer
 }
 
-// proxiesOf are the gateways at which a Gateway opens ports.
-func (s *ClusterScene) proxiesOf(g *networkingv1.Gateway) []facts.Proxy {
-	own := s.heldTo() == facts.Yes
-	return keep(s.Perimeter.Proxies, func(p facts.Proxy) bool {
-		return (!own || p.Namespace == g.Namespace) && facts.Matches(g.Spec.GetSelector(), p.Labels)
-	})
+// atGateway is what is known of a Gateway.
+type atGateway struct {
+	// proxies are the gateways at which it opens ports, one set for all Gateways
+	// that select the same.
+	*proxies
+	routes []*networkingv1.VirtualService
 }
+
+type proxies struct {
+	all []facts.Proxy
+	// workloads and namespaces of them, sorted.
+	workloads, namespaces []string
+}
+
+// of works out what is known of a Gateway: there may be thousands that select
+// one gateway, and each is asked of by every check.
+func (s *ClusterScene) of(g *networkingv1.Gateway) *atGateway {
+	if s.at == nil {
+		s.at = map[*networkingv1.Gateway]*atGateway{}
+		own := s.heldTo() == facts.Yes
+		known := map[string]*proxies{}
+		for _, g := range s.gateways() {
+			key := facts.SelectorKey(g.Spec.GetSelector())
+			if own {
+				key += " " + g.Namespace
+			}
+			if known[key] == nil {
+				known[key] = &proxies{all: keep(s.Perimeter.Proxies, func(p facts.Proxy) bool {
+					return (!own || p.Namespace == g.Namespace) && facts.Matches(g.Spec.GetSelector(), p.Labels)
+				})}
+				known[key].name()
+			}
+			s.at[g] = &atGateway{known[key], typed[*networkingv1.VirtualService](s.Perimeter.Routes[types.NamespacedName{Namespace: g.Namespace, Name: g.Name}])}
+		}
+	}
+	return s.at[g]
+}
+
+func (p *proxies) name() {
+	for _, x := range p.all {
+		p.workloads, p.namespaces = append(p.workloads, proxySubject(x)), append(p.namespaces, x.Namespace)
+	}
+	slices.Sort(p.workloads)
+	slices.Sort(p.namespaces)
+	p.workloads, p.namespaces = slices.Compact(p.workloads), slices.Compact(p.namespaces)
+}
+
+func proxySubject(p facts.Proxy) string { return p.Source().In("") }
 
 // gatewaysInForce are those at which some gateway's ports are opened.
 func (s *ClusterScene) gatewaysInForce() []*networkingv1.Gateway {
-	return keep(s.gateways(), func(g *networkingv1.Gateway) bool { return len(s.proxiesOf(g)) > 0 })
+	return keep(s.gateways(), func(g *networkingv1.Gateway) bool { return len(s.of(g).all) > 0 })
+}
+
+// share says whether two Gateways open ports of one gateway.
+func (s *ClusterScene) share(a, b *networkingv1.Gateway) bool {
+	x, y := s.of(a).proxies, s.of(b).proxies
+	return x == y && len(x.all) > 0 || slices.ContainsFunc(x.workloads, func(w string) bool { return slices.Contains(y.workloads, w) })
 }
 
 func gatewaySubject(g *networkingv1.Gateway) string { return "Gateway/" + g.Namespace + "/" + g.Name }
@@ -208,11 +255,6 @@ func weakServers(s *ClusterScene) []Finding {
 	}, "%s")
 }
 
-// routes are the VirtualServices that are bound to a Gateway.
-func (s *ClusterScene) routes(g *networkingv1.Gateway) []*networkingv1.VirtualService {
-	return typed[*networkingv1.VirtualService](s.Perimeter.Routes[types.NamespacedName{Namespace: g.Namespace, Name: g.Name}])
-}
-
 // bindsTo says whether a VirtualService that is bound to a Gateway leads requests
 // for hosts of a server, at some gateway that sees it.
 func (s *ClusterScene) bindsTo(v *networkingv1.VirtualService, g *networkingv1.Gateway, server *networkingapi.Server) bool {
@@ -228,7 +270,7 @@ func (s *ClusterScene) bindsTo(v *networkingv1.VirtualService, g *networkingv1.G
 // seen says whether a VirtualService is exported to a gateway of a Gateway.
 func (s *ClusterScene) seen(v *networkingv1.VirtualService, g *networkingv1.Gateway) bool {
 	to := v.Spec.GetExportTo()
-	return len(to) == 0 || slices.Contains(to, "*") || slices.ContainsFunc(s.proxiesOf(g), func(p facts.Proxy) bool {
+	return len(to) == 0 || slices.Contains(to, "*") || slices.ContainsFunc(s.of(g).all, func(p facts.Proxy) bool {
 		return slices.Contains(to, p.Namespace) || p.Namespace == v.Namespace && slices.Contains(to, ".")
 	})
 }
@@ -268,7 +310,7 @@ func plainServers(s *ClusterScene) []Finding {
 			return ""
 		}
 		sent := false
-		for _, v := range s.routes(g) {
+		for _, v := range s.of(g).routes {
 			if !s.bindsTo(v, g, server) {
 				continue
 			}
@@ -323,10 +365,17 @@ type served struct {
 	server *networkingapi.Server
 }
 
+// claim is a host at a port.
+type claim struct {
+	port uint32
+	host string
+}
+
 // overlappingNames looks for hosts with client certificates that are led on
 // under a wildcard that asks for none.
 func overlappingNames(s *ClusterScene) []Finding {
-	var mutual, simple []served
+	var mutual []served
+	simple := map[claim][]served{}
 	for _, g := range s.gatewaysInForce() {
 		for _, server := range g.Spec.GetServers() {
 			if protocolOf(server) != "HTTPS" {
@@ -336,20 +385,24 @@ func overlappingNames(s *ClusterScene) []Finding {
 			case networkingapi.ServerTLSSettings_MUTUAL:
 				mutual = append(mutual, served{g, server})
 			case networkingapi.ServerTLSSettings_SIMPLE, networkingapi.ServerTLSSettings_OPTIONAL_MUTUAL:
-				simple = append(simple, served{g, server})
+				for _, h := range server.GetHosts() {
+					if _, name := bareHost(g, h); strings.HasPrefix(name, "*") {
+						at := claim{server.GetPort().GetNumber(), name}
+						simple[at] = append(simple[at], served{g, server})
+					}
+				}
 			}
 		}
 	}
 	found := map[*networkingv1.Gateway][]string{}
 	for _, m := range mutual {
-		for _, w := range simple {
-			if m.server.GetPort().GetNumber() != w.server.GetPort().GetNumber() || !s.share(m.of, w.of) {
-				continue
-			}
-			for _, h := range m.server.GetHosts() {
-				_, host := bareHost(m.of, h)
-				if by := s.ledUnder(w, m, host); by != "" {
-					found[m.of] = append(found[m.of], fmt.Sprintf("%s on %s, where %s leads requests for it under %s of %s", host, portOf(m.server), by, mesh.Some(w.server.GetHosts()), gatewaySubject(w.of)))
+		for _, h := range m.server.GetHosts() {
+			_, host := bareHost(m.of, h)
+			for _, wild := range wildcardsOver(host) {
+				for _, w := range simple[claim{m.server.GetPort().GetNumber(), wild}] {
+					if by := s.ledUnder(w, m, host); by != "" {
+						found[m.of] = append(found[m.of], fmt.Sprintf("%s on %s, where %s leads requests for it under %s of %s", host, portOf(m.server), by, wild, gatewaySubject(w.of)))
+					}
 				}
 			}
 		}
@@ -363,18 +416,35 @@ func overlappingNames(s *ClusterScene) []Finding {
 	return out
 }
 
+// wildcardsOver are the wildcards that cover a host, exact or *.suffix, and more.
+func wildcardsOver(host string) []string {
+	var out []string
+	rest := strings.TrimPrefix(host, "*.")
+	if rest == host {
+		rest = "." + rest
+	}
+	for {
+		_, tail, ok := strings.Cut(strings.TrimPrefix(rest, "."), ".")
+		if !ok {
+			break
+		}
+		out = append(out, "*."+tail)
+		rest = "." + tail
+	}
+	if host != "*" {
+		out = append(out, "*")
+	}
+	return out
+}
+
 // ledUnder names the VirtualService that leads requests for a host with client
 // certificates at a wider server without; empty for none.
 func (s *ClusterScene) ledUnder(wide, strict served, host string) string {
-	covers := slices.ContainsFunc(wide.server.GetHosts(), func(h string) bool {
-		_, name := bareHost(wide.of, h)
-		return name != host && effective.Covers(name, host)
-	})
-	if !covers {
+	if !s.share(wide.of, strict.of) {
 		return ""
 	}
 	by := ""
-	for _, v := range s.routes(wide.of) {
+	for _, v := range s.of(wide.of).routes {
 		if !s.bindsTo(v, wide.of, wide.server) {
 			continue
 		}
@@ -384,21 +454,12 @@ func (s *ClusterScene) ledUnder(wide, strict served, host string) string {
 			return ""
 		}
 		// A wider one is of concern where it is what leads the host's own requests.
-		same := slices.Contains(s.routes(strict.of), v) && slices.ContainsFunc(v.Spec.GetHosts(), func(h string) bool { return meet(h, host) })
+		same := slices.Contains(s.of(strict.of).routes, v) && slices.ContainsFunc(v.Spec.GetHosts(), func(h string) bool { return meet(h, host) })
 		if leads && (exact || same) && by == "" {
 			by = "VirtualService/" + v.Namespace + "/" + v.Name
 		}
 	}
 	return by
-}
-
-// share says whether two Gateways open ports of one gateway.
-func (s *ClusterScene) share(a, b *networkingv1.Gateway) bool {
-	key := func(p facts.Proxy) string { return p.Namespace + " " + p.Owner.String() }
-	mine := s.proxiesOf(a)
-	return slices.ContainsFunc(s.proxiesOf(b), func(p facts.Proxy) bool {
-		return slices.ContainsFunc(mine, func(q facts.Proxy) bool { return key(p) == key(q) })
-	})
 }
 
 func optionalCertificates(s *ClusterScene) []Finding {
@@ -434,12 +495,12 @@ func credentials(s *ClusterScene) []Finding {
 				continue
 			}
 			for _, name := range namesOf(server.GetTls()) {
-				for _, p := range s.proxiesOf(g) {
-					at := secret{p.Namespace, name}
+				for _, namespace := range s.of(g).namespaces {
+					at := secret{namespace, name}
 					if users[at] == nil {
 						order = append(order, at)
 					}
-					if !slices.Contains(users[at], g) {
+					if n := len(users[at]); n == 0 || users[at][n-1] != g {
 						users[at] = append(users[at], g)
 					}
 				}

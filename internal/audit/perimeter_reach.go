@@ -1,11 +1,11 @@
 package audit
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
-	networkingapi "istio.io/api/networking/v1alpha3"
 	securityapi "istio.io/api/security/v1beta1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
@@ -51,7 +51,7 @@ func unlistedGateways(s *ClusterScene) []Finding {
 	var out []Finding
 	said := map[string]bool{}
 	for _, p := range s.Perimeter.Proxies {
-		subject := p.Source().In("")
+		subject := proxySubject(p)
 		if said[subject] || s.passesAlone(p) {
 			continue
 		}
@@ -88,13 +88,19 @@ func everybody(r *securityapi.Rule) bool {
 // passesAlone says whether all that a gateway does is to pass on what those
 // behind it refuse or not.
 func (s *ClusterScene) passesAlone(p facts.Proxy) bool {
-	var servers []*networkingapi.Server
+	some := false
 	for _, g := range s.gateways() {
-		if slices.ContainsFunc(s.proxiesOf(g), func(q facts.Proxy) bool { return q.Source() == p.Source() }) {
-			servers = append(servers, g.Spec.GetServers()...)
+		if !slices.Contains(s.of(g).workloads, proxySubject(p)) {
+			continue
+		}
+		for _, server := range g.Spec.GetServers() {
+			if !passesOn(server) {
+				return false
+			}
+			some = true
 		}
 	}
-	return len(servers) > 0 && !slices.ContainsFunc(servers, func(x *networkingapi.Server) bool { return !passesOn(x) })
+	return some
 }
 
 // gatewayName is the label of pods of a Gateway of the Gateway API.
@@ -127,9 +133,10 @@ func hijackedGateways(s *ClusterScene) []Finding {
 		return nil
 	}
 	var out []Finding
-	for _, g := range s.gateways() {
+	claims := s.claims()
+	for _, g := range s.gatewaysInForce() {
 		what, grade := s.intruders(g), v1alpha1.Severity("")
-		what = append(what, s.contested(g)...)
+		what = append(what, s.contested(g, claims)...)
 		if len(what) == 0 {
 			grade = v1alpha1.SeverityMedium
 		}
@@ -147,80 +154,69 @@ func hijackedGateways(s *ClusterScene) []Finding {
 	return out
 }
 
-// namespacesOf are those of the gateways that a Gateway selects, sorted.
-func (s *ClusterScene) namespacesOf(g *networkingv1.Gateway) []string {
-	var out []string
-	for _, p := range s.proxiesOf(g) {
-		out = append(out, p.Namespace)
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
 // intruders are gateways beside the one that a Gateway is for.
 func (s *ClusterScene) intruders(g *networkingv1.Gateway) []string {
-	namespaces := s.namespacesOf(g)
+	namespaces := s.of(g).namespaces
 	if len(namespaces) < 2 {
 		return nil
 	}
 	var names []string
-	own := slices.Contains(namespaces, g.Namespace)
-	for _, p := range s.proxiesOf(g) {
-		if name := p.Source().In(""); p.Namespace != g.Namespace && !slices.Contains(names, name) {
+	for _, p := range s.of(g).all {
+		if name := proxySubject(p); p.Namespace != g.Namespace && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
-	if own {
+	if slices.Contains(namespaces, g.Namespace) {
 		return []string{fmt.Sprintf("its hosts are served by gateways of other namespaces as well, whose pods wear the labels of its selector: %s", mesh.Some(names))}
 	}
 	return []string{fmt.Sprintf("its hosts are served by gateways of several namespaces, whose pods all wear the labels of its selector: %s", mesh.Some(names))}
 }
 
-// contested are hosts that an older Gateway of another namespace serves on the
-// same port of the same gateway.
-func (s *ClusterScene) contested(g *networkingv1.Gateway) []string {
-	var out []string
-	for _, other := range s.gateways() {
-		if other.Namespace == g.Namespace || !olderGateway(other, g) || !s.share(g, other) {
-			continue
-		}
-		var hosts []string
+// claims are the Gateways of each host and port, the oldest first.
+func (s *ClusterScene) claims() map[claim][]*networkingv1.Gateway {
+	out := map[claim][]*networkingv1.Gateway{}
+	oldest := slices.SortedFunc(slices.Values(s.gatewaysInForce()), func(a, b *networkingv1.Gateway) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+	})
+	for _, g := range oldest {
 		for _, server := range g.Spec.GetServers() {
-			for _, theirs := range other.Spec.GetServers() {
-				if server.GetPort().GetNumber() == theirs.GetPort().GetNumber() {
-					hosts = append(hosts, inCommon(g, server, other, theirs)...)
+			for _, h := range server.GetHosts() {
+				if _, name := bareHost(g, h); name != "*" && !passesOn(server) {
+					at := claim{server.GetPort().GetNumber(), name}
+					out[at] = append(out[at], g)
 				}
 			}
 		}
-		if len(hosts) > 0 {
-			out = append(out, fmt.Sprintf("it claims %s, which %s serves already", listed(hosts), gatewaySubject(other)))
-		}
 	}
 	return out
 }
 
-func inCommon(g *networkingv1.Gateway, server *networkingapi.Server, other *networkingv1.Gateway, theirs *networkingapi.Server) []string {
+// contested are hosts that an older Gateway of another namespace serves on the
+// same port of the same gateway.
+func (s *ClusterScene) contested(g *networkingv1.Gateway, claims map[claim][]*networkingv1.Gateway) []string {
 	var out []string
-	for _, h := range server.GetHosts() {
-		_, name := bareHost(g, h)
-		if name != "*" && slices.ContainsFunc(theirs.GetHosts(), func(t string) bool { _, n := bareHost(other, t); return n == name }) {
-			out = append(out, fmt.Sprintf("%s on %s", name, portOf(server)))
+	for _, server := range g.Spec.GetServers() {
+		for _, h := range server.GetHosts() {
+			_, name := bareHost(g, h)
+			for _, other := range claims[claim{server.GetPort().GetNumber(), name}] {
+				if other == g {
+					break
+				}
+				if other.Namespace != g.Namespace && s.share(g, other) {
+					out = append(out, fmt.Sprintf("it claims %s on %s, which %s serves already", name, portOf(server), gatewaySubject(other)))
+					break
+				}
+			}
 		}
 	}
-	return out
-}
-
-func olderGateway(a, b *networkingv1.Gateway) bool {
-	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
-		return a.CreationTimestamp.Before(&b.CreationTimestamp)
-	}
-	return gatewaySubject(a) < gatewaySubject(b)
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // bindable are hosts of a Gateway away from its gateway, for which VirtualServices
 // of every namespace may lead the requests.
 func (s *ClusterScene) bindable(g *networkingv1.Gateway) []string {
-	namespaces := s.namespacesOf(g)
+	namespaces := s.of(g).namespaces
 	if len(namespaces) == 0 || slices.Contains(namespaces, g.Namespace) {
 		return nil
 	}

@@ -1,6 +1,9 @@
 package audit
 
 import (
+	"fmt"
+	"slices"
+	"testing"
 	"time"
 
 	wrappers "google.golang.org/protobuf/types/known/wrapperspb"
@@ -308,4 +311,32 @@ var perimeterCases = []examinedCluster{
 func aDoor(kind, way string) []facts.Door {
 	db := facts.Owner{Kind: "Deployment", Name: "db"}
 	return []facts.Door{{Source: facts.Source{Kind: kind, Namespace: "shop", Name: "db"}, Ways: []string{way}, Targets: []facts.Target{{Workload: db, Port: 5432, Captured: true}}}}
+}
+
+// What covers a host, and is wider.
+func TestWildcardsOver(t *testing.T) {
+	for host, want := range map[string][]string{
+		"admin.example.com": {"*.example.com", "*.com", "*"}, "*.example.com": {"*.com", "*"}, "*.com": {"*"}, "local": {"*"}, "*": nil,
+	} {
+		if got := wildcardsOver(host); !slices.Equal(got, want) {
+			t.Errorf("%s: %v", host, got)
+		}
+	}
+}
+
+// BenchmarkPerimeter is a look at 10,000 namespaces that each have a Gateway at
+// one gateway.
+func BenchmarkPerimeter(b *testing.B) {
+	p := cleanPerimeter()
+	for i := range 10_000 {
+		name := fmt.Sprintf("tenant-%d", i)
+		p.Gateways = append(p.Gateways, aGateway(name, name, withSecret(aServer(443, "HTTPS", "./"+name+".example.com"), name), inMode(aServer(443, "HTTPS", "./admin."+name+".example.com"), networkingapi.ServerTLSSettings_MUTUAL)))
+	}
+	for b.Loop() {
+		s := clusterScene()
+		s.Perimeter = p
+		for _, c := range perimeterChecks() {
+			c.cluster(s)
+		}
+	}
 }

@@ -45,7 +45,6 @@ func serverChecks() []Check {
 		},
 		{
 			ID: "GW-003", Title: "a gateway serves every host", Severity: v1alpha1.SeverityHigh,
-			Compliance:  []string{"PCI DSS 4.0 1.3.2"},
 			Remediation: "name the hosts that the gateway is for, each with the namespace whose VirtualServices may lead its requests, like payments/pay.example.com",
 			Limits:      gatewayLimits + "Servers that only redirect to HTTPS, and those for connections without a name (TCP), are not looked at. Medium where one namespace alone may lead the requests.",
 			References:  []string{"https://istio.io/latest/docs/ops/best-practices/security/#avoid-overly-broad-hosts-configurations", referenceGateway + "#Server"},
@@ -53,7 +52,6 @@ func serverChecks() []Check {
 		},
 		{
 			ID: "GW-004", Title: "a host that asks for client certificates is reached without one", Severity: v1alpha1.SeverityHigh,
-			Compliance:  []string{"PCI DSS 4.0 8.3.2"},
 			Remediation: "serve the host by a gateway of its own, or on a port of its own; or bind a VirtualService for exactly this host to the wider Gateway that refuses every request (fault.abort with httpStatus 421)",
 			Limits:      gatewayLimits + "Envoy does not compare the name in the TLS handshake with the request's host: under a wildcard server without client certificates, a request may be for the other host. It is a finding where a VirtualService leads requests for the host there.",
 			References:  []string{"https://istio.io/latest/docs/ops/best-practices/security/#explicitly-disable-all-the-sensitive-http-host-under-relaxed-sni-host-matching", "https://github.com/envoyproxy/envoy/issues/6767"},
@@ -61,7 +59,6 @@ func serverChecks() []Check {
 		},
 		{
 			ID: "GW-005", Title: "a gateway does not insist on client certificates", Severity: v1alpha1.SeverityMedium,
-			Compliance:  []string{"PCI DSS 4.0 8.3.2"},
 			Remediation: "set tls.mode MUTUAL, and take insecureSkipVerify off",
 			Limits:      gatewayLimits + "Where nothing asks for client certificates nothing is looked for: nobody declares for which hosts they are needed.",
 			References:  []string{referenceGateway + "#ServerTLSSettings-TLSmode"},

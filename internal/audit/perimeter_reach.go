@@ -20,15 +20,14 @@ func reachChecks() []Check {
 	return []Check{
 		{
 			ID: "GW-007", Title: "no list says who may use a gateway", Severity: v1alpha1.SeverityHigh,
-			Compliance:  []string{"PCI DSS 4.0 1.3.2", "PCI DSS 4.0 7.2"},
+			Compliance:  []string{"PCI DSS 4.0 7.2"},
 			Remediation: "write an AuthorizationPolicy with action ALLOW for the gateway's pods that names the hosts, paths or addresses that may be asked for; or one that allows nothing, in the mesh's root namespace, and one for each gateway",
-			Limits:      "A gateway is known by the arguments of its proxy (proxy router). Looked for is a list, not what it lets in: a rule with a host alone is one. What Gateways with AUTO_PASSTHROUGH pass on is refused, or not, by who is behind; a gateway with no others needs no list. A list of an external authorizer (CUSTOM) is not seen.",
+			Limits:      "A gateway is known by the arguments of its proxy (proxy router). Looked for is a list, not what it lets in: a rule with a host alone is one. What Gateways with AUTO_PASSTHROUGH pass on is refused, or not, by who is behind; a gateway with no others needs no list. A list that an external authorizer has (CUSTOM), or that a DENY policy makes by what it spares (notHosts, notIpBlocks), is not seen.",
 			References:  []string{"https://istio.io/latest/docs/tasks/security/authorization/authz-ingress/", "https://istio.io/latest/docs/ops/best-practices/security/#use-default-deny-patterns"},
 			cluster:     unlistedGateways,
 		},
 		{
 			ID: "GW-008", Title: "others take part in what a gateway serves", Severity: v1alpha1.SeverityHigh, Aliases: []string{"KIA0301"},
-			Compliance:  []string{"PCI DSS 4.0 7.2"},
 			Remediation: "give each gateway labels of its own, and each Gateway's hosts the namespace before them, like ./pay.example.com; keep Gateways beside their gateway, and set PILOT_SCOPE_GATEWAY_TO_NAMESPACE on istiod",
 			Limits:      "A gateway is known by the arguments of its proxy (proxy router). Of two Gateways that claim one host on one port the older counts as its owner. Medium where a Gateway elsewhere lets VirtualServices of every namespace lead its requests. Who may write Gateways is not looked at.",
 			References:  []string{referenceGateway, "https://istio.io/latest/docs/ops/best-practices/security/#restrict-gateway-creation-privileges", "https://istio.io/latest/docs/reference/commands/pilot-discovery/"},
@@ -36,7 +35,7 @@ func reachChecks() []Check {
 		},
 		{
 			ID: "GW-009", Title: "a workload is reached from outside past the gateways", Severity: v1alpha1.SeverityHigh,
-			Compliance:  []string{"PCI DSS 4.0 1.3.2", "PCI DSS 4.0 1.4.4"},
+			Compliance:  []string{"PCI DSS 4.0 1.4.4"},
 			Remediation: "make the service of type ClusterIP without externalIPs, take hostPort off, and lead the traffic through a gateway; or declare mutualTLS Strict, which refuses who has no identity in the mesh",
 			Limits:      "Looked at are workloads of the mesh that are no gateways and no ingress controllers. Whether a firewall, a load balancer's settings or loadBalancerSourceRanges let nobody in is not looked at. Where mutual TLS is strict, callers from outside are refused and nothing is found; a policy that lists who may call is not looked at.",
 			References:  []string{"https://kubernetes.io/docs/concepts/services-networking/service/#publishing-services-service-types", "https://istio.io/latest/docs/ops/best-practices/security/"},

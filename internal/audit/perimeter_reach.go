@@ -39,6 +39,7 @@ func reachChecks() []Check {
 			Remediation: "make the service of type ClusterIP without externalIPs, take hostPort off, and lead the traffic through a gateway; or declare mutualTLS Strict, which refuses who has no identity in the mesh",
 			Limits:      "Looked at are workloads of the mesh that are no gateways and no ingress controllers. Whether a firewall, a load balancer's settings or loadBalancerSourceRanges let nobody in is not looked at. Where mutual TLS is strict, callers from outside are refused and nothing is found; a policy that lists who may call is not looked at.",
 			References:  []string{"https://kubernetes.io/docs/concepts/services-networking/service/#publishing-services-service-types", "https://istio.io/latest/docs/ops/best-practices/security/"},
+			examine:     ownDoors,
 			cluster:     sideDoors,
 		},
 	}
@@ -238,29 +239,50 @@ func (s *ClusterScene) bindable(g *networkingv1.Gateway) []string {
 func sideDoors(s *ClusterScene) []Finding {
 	var out []Finding
 	for _, d := range s.Perimeter.Doors {
-		var reached, unsure []string
-		m := s.modelOf(d.Namespace)
-		for _, t := range d.Targets {
-			at := fmt.Sprintf("port %d of %s", t.Port, t.Workload)
-			mode, _ := m.MutualTLS(t.Labels, t.Port)
-			switch {
-			case !t.Captured:
-				reached = append(reached, at+" (which its proxy does not see)")
-			case mode == securityapi.PeerAuthentication_MutualTLS_UNSET.String():
-				unsure = append(unsure, at)
-			case mode != securityapi.PeerAuthentication_MutualTLS_STRICT.String():
-				reached = append(reached, at)
-			}
-		}
-		how := strings.Join(d.Ways, " and ")
-		switch {
-		case len(reached) > 0:
-			out = append(out, open(d.In(""), "%s, it lets callers from outside the cluster past the gateways to %s, where no mutual TLS refuses them", how, listed(reached)))
-		case len(unsure) > 0:
-			out = append(out, unknown(d.In(""), "%s, it lets callers from outside the cluster past the gateways to %s, and the mesh configuration can't be read, which says where it is that mutual TLS is asked for", how, listed(unsure)))
-		}
+		out = append(out, passedBy(d, d.In(""), s.modelOf(d.Namespace))...)
 	}
 	return out
+}
+
+// ownDoors is the same for a namespace alone.
+func ownDoors(s *Scene) []Finding {
+	doors := facts.HostDoors(s.Facts.Namespace.Name, s.Facts.Pods)
+	for _, svc := range services(s.Facts) {
+		if d, ok := facts.ServiceDoor(svc, s.Facts.Pods); ok && svc.Namespace == s.Facts.Namespace.Name {
+			doors = append(doors, d)
+		}
+	}
+	var out []Finding
+	for _, d := range doors {
+		out = append(out, passedBy(d, d.In(s.Facts.Namespace.Name), s.Model())...)
+	}
+	return out
+}
+
+// passedBy says to which ports of workloads a door leads callers whom mutual TLS
+// does not refuse.
+func passedBy(d facts.Door, subject string, m *effective.Model) []Finding {
+	var reached, unsure []string
+	for _, t := range d.Targets {
+		at := fmt.Sprintf("port %d of %s", t.Port, t.Workload)
+		mode, _ := m.MutualTLS(t.Labels, t.Port)
+		switch {
+		case !t.Captured:
+			reached = append(reached, at+" (which its proxy does not see)")
+		case mode == securityapi.PeerAuthentication_MutualTLS_UNSET.String():
+			unsure = append(unsure, at)
+		case mode != securityapi.PeerAuthentication_MutualTLS_STRICT.String():
+			reached = append(reached, at)
+		}
+	}
+	how := strings.Join(d.Ways, " and ")
+	switch {
+	case len(reached) > 0:
+		return []Finding{open(subject, "%s, it lets callers from outside the cluster past the gateways to %s, where no mutual TLS refuses them", how, listed(reached))}
+	case len(unsure) > 0:
+		return []Finding{unknown(subject, "%s, it lets callers from outside the cluster past the gateways to %s, and the mesh configuration can't be read, which says where it is that mutual TLS is asked for", how, listed(unsure))}
+	}
+	return nil
 }
 
 // modelOf is what mutual TLS is asked for in a namespace.

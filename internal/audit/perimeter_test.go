@@ -14,6 +14,7 @@ import (
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 )
@@ -311,6 +312,23 @@ var perimeterCases = []examinedCluster{
 func aDoor(kind, way string) []facts.Door {
 	db := facts.Owner{Kind: "Deployment", Name: "db"}
 	return []facts.Door{{Source: facts.Source{Kind: kind, Namespace: "shop", Name: "db"}, Ways: []string{way}, Targets: []facts.Target{{Workload: db, Port: 5432, Captured: true}}}}
+}
+
+func TestOwnDoors(t *testing.T) {
+	permissive := func(s *Scene) {
+		s.without("msp-mtls")
+		s.Facts.Mesh.RootMutualTLS = "PERMISSIVE"
+	}
+	expose := func(s *Scene) {
+		s.serve(facts.Service{Name: "api", Selector: map[string]string{"app": "api"}, Ways: []string{"of type NodePort"}, Ports: []facts.ServicePort{{Protocol: "TCP", Port: 80, Target: intstr.FromInt32(8080)}}})
+	}
+	exam(t, "GW", []examined{
+		{"GW-009", "a service", func(s *Scene) { permissive(s); expose(s) }, []string{"Service/api: of type NodePort, it lets callers from outside the cluster past the gateways to port 8080 of Deployment/api"}},
+		{"GW-009", "mutual TLS refuses them", expose, nil},
+		{"GW-009", "a port of the node, by UDP", func(s *Scene) {
+			s.Facts.Pods[0].HostPorts = []facts.ServicePort{{Port: 5353, Protocol: "UDP", Target: intstr.FromInt32(53)}}
+		}, []string{"Deployment/api: with hostPort 5353, it lets callers from outside the cluster past the gateways to port 53 of Deployment/api (which its proxy does not see)"}},
+	})
 }
 
 // What covers a host, and is wider.

@@ -177,7 +177,7 @@ func (f Facts) Endpoints(s Service, port intstr.IntOrString) []Endpoint {
 			continue
 		}
 		for _, pod := range f.Select(s.Selector) {
-			if number, ok := pod.PortOf(p.Target); ok {
+			if number, ok := pod.port(p.Target); ok {
 				out = append(out, Endpoint{pod, number})
 			}
 		}
@@ -192,8 +192,8 @@ func names(want intstr.IntOrString, name string, number int32) bool {
 	return want.IntVal == 0 || want.IntVal == number
 }
 
-// PortOf is the number of a container's port; false for a name that no container has.
-func (p Pod) PortOf(want intstr.IntOrString) (int32, bool) {
+// port is the number of a container's port; false for a name that no container has.
+func (p Pod) port(want intstr.IntOrString) (int32, bool) {
 	if want.Type == intstr.Int {
 		return want.IntVal, true
 	}
@@ -214,7 +214,7 @@ func (f Facts) ScrapeEndpoints(s Scrape, port ScrapePort) []Endpoint {
 	var out []Endpoint
 	if !s.Services {
 		for _, pod := range f.Pods {
-			if number, ok := pod.PortOf(want); ok && s.Selector.Matches(pod.Labels) {
+			if number, ok := pod.port(want); ok && s.Selector.Matches(pod.Labels) {
 				out = append(out, Endpoint{pod, number})
 			}
 		}
@@ -229,7 +229,7 @@ func (f Facts) ScrapeEndpoints(s Scrape, port ScrapePort) []Endpoint {
 			continue
 		}
 		for _, pod := range f.Select(svc.Selector) {
-			if number, ok := pod.PortOf(want); ok {
+			if number, ok := pod.port(want); ok {
 				out = append(out, Endpoint{pod, number})
 			}
 		}

@@ -1,6 +1,12 @@
 package facts
 
-import "k8s.io/apimachinery/pkg/types"
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/types"
+)
 
 // Perimeter is where traffic comes into the mesh, and leaves it.
 type Perimeter struct {
@@ -50,4 +56,78 @@ type Target struct {
 	Port     int32
 	// Captured is false where calls to it do not pass the proxy.
 	Captured bool
+}
+
+// ServiceDoor is the door that a service is to some of its pods; false for none.
+func ServiceDoor(s Service, pods []Pod) (Door, bool) {
+	d := Door{Source: Source{"Service", s.Namespace, s.Name}, Ways: s.Ways}
+	for _, p := range pods {
+		if len(s.Ways) > 0 && len(s.Selector) > 0 && Matches(s.Selector, p.Labels) {
+			d.Targets = append(d.Targets, p.targets(s.Ports)...)
+		}
+	}
+	return d.sorted()
+}
+
+// HostDoors are the doors that pods of a namespace are by ports of their nodes.
+func HostDoors(namespace string, pods []Pod) []Door {
+	at := map[Owner]*Door{}
+	var order []Owner
+	for _, p := range pods {
+		if len(p.HostPorts) == 0 {
+			continue
+		}
+		if at[p.Owner] == nil {
+			at[p.Owner] = &Door{Source: Source{p.Owner.Kind, namespace, p.Owner.Name}}
+			order = append(order, p.Owner)
+		}
+		d := at[p.Owner]
+		for _, port := range p.HostPorts {
+			d.Ways = append(d.Ways, fmt.Sprintf("with hostPort %d", port.Port))
+		}
+		d.Targets = append(d.Targets, p.targets(p.HostPorts)...)
+	}
+	var out []Door
+	for _, o := range order {
+		if d, ok := at[o].sorted(); ok {
+			out = append(out, d)
+		}
+	}
+	SortDoors(out)
+	return out
+}
+
+// SortDoors sorts by namespace, kind and name.
+func SortDoors(doors []Door) {
+	slices.SortFunc(doors, func(a, b Door) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	})
+}
+
+// sorted has everything once; false where the door leads nowhere.
+func (d Door) sorted() (Door, bool) {
+	key := func(t Target) string {
+		return fmt.Sprintf("%s %05d %s %t", t.Workload, t.Port, SelectorKey(t.Labels), t.Captured)
+	}
+	slices.SortFunc(d.Targets, func(a, b Target) int { return cmp.Compare(key(a), key(b)) })
+	d.Targets = slices.CompactFunc(d.Targets, func(a, b Target) bool { return key(a) == key(b) })
+	d.Ways = slices.Clone(d.Ways)
+	slices.Sort(d.Ways)
+	d.Ways = slices.Compact(d.Ways)
+	return d, len(d.Targets) > 0
+}
+
+// targets are the ports of a workload of the mesh that ports lead to. Proxies
+// capture TCP alone.
+func (p Pod) targets(ports []ServicePort) []Target {
+	if p.Edge || !p.Sidecar && !p.Ambient {
+		return nil
+	}
+	var out []Target
+	for _, port := range ports {
+		if number, ok := p.port(port.Target); ok {
+			out = append(out, Target{p.Owner, p.Labels, number, port.Protocol == "TCP" && !slices.Contains(p.Uncaptured, number)})
+		}
+	}
+	return out
 }

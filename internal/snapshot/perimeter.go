@@ -37,7 +37,11 @@ func DoorKeys(o client.Object) []string {
 	case *corev1.Service:
 		door = len(exposed(o)) > 0
 	case *corev1.Pod:
-		door = len(nodePorts(o)) > 0
+		if len(hostPorts(o)) == 0 {
+			return nil
+		}
+		f, ok := PodFacts(o)
+		door = ok && len(facts.HostDoors(o.Namespace, []facts.Pod{f})) > 0
 	}
 	if !door {
 		return nil
@@ -69,33 +73,27 @@ func exposed(s *corev1.Service) []string {
 	return out
 }
 
-// nodePorts are the ports of its node that a pod of the mesh has, sorted; none
-// where all of the node's network is the pod's, which is then not of the mesh.
-func nodePorts(p *corev1.Pod) []string {
-	if p.Spec.HostNetwork || !meshed(p) {
+// hostPorts are the ports of a pod that are its node's as well; none where all
+// of the node's network is the pod's, which is then not of the mesh.
+func hostPorts(p *corev1.Pod) []facts.ServicePort {
+	if p.Spec.HostNetwork {
 		return nil
 	}
-	var out []string
+	var out []facts.ServicePort
 	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
 		for _, port := range c.Ports {
 			if port.HostPort != 0 {
-				out = append(out, fmt.Sprintf("with hostPort %d", port.HostPort))
+				out = append(out, facts.ServicePort{Port: port.HostPort, Protocol: cmp.Or(string(port.Protocol), string(corev1.ProtocolTCP)), Target: intstr.FromInt32(port.ContainerPort)})
 			}
 		}
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	return out
 }
 
-// meshed says whether a proxy of the mesh carries the traffic of a workload: not
-// so of a gateway, or of somebody else's ingress, which are there to be reached.
-func meshed(p *corev1.Pod) bool {
-	a, is := agent(p)
-	if is && a.Role != facts.RoleScraper || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
-		return false
-	}
-	return p.Annotations[ambientRedirection] == "enabled" ||
-		slices.ContainsFunc(slices.Concat(p.Spec.InitContainers, p.Spec.Containers), func(c corev1.Container) bool { return c.Name == proxyContainer })
+// edge says whether a pod is a gateway, or somebody else's ingress controller.
+func edge(p *corev1.Pod) bool {
+	a, _ := agent(p)
+	return a.Role == facts.RoleGateway || a.Role == facts.RoleIngress
 }
 
 // ofPerimeter says whether an object is one of the perimeter by itself.
@@ -260,76 +258,30 @@ func (r *Reader) doors(ctx context.Context, p *facts.Perimeter, services []corev
 		if len(s.Spec.Selector) == 0 {
 			continue
 		}
-		var pods corev1.PodList
-		if err := r.Client.List(ctx, &pods, client.InNamespace(s.Namespace), client.MatchingLabels(s.Spec.Selector), noCopy); err != nil {
+		var list corev1.PodList
+		if err := r.Client.List(ctx, &list, client.InNamespace(s.Namespace), client.MatchingLabels(s.Spec.Selector), noCopy); err != nil {
 			return fmt.Errorf("list pods of services that are reached from outside: %w", err)
 		}
-		d := facts.Door{Source: facts.Source{Kind: "Service", Namespace: s.Namespace, Name: s.Name}, Ways: exposed(s)}
-		for j := range pods.Items {
-			d.Targets = append(d.Targets, targetsOf(&pods.Items[j], ServiceFacts(s).Ports)...)
+		if d, ok := facts.ServiceDoor(ServiceFacts(s), factsOf(list.Items)); ok {
+			p.Doors = append(p.Doors, d)
 		}
-		p.Doors = addDoor(p.Doors, d)
 	}
-	at := map[facts.Source]facts.Door{}
-	for i := range nodes {
-		pod := &nodes[i]
-		o := owner(pod)
-		from := facts.Source{Kind: o.Kind, Namespace: pod.Namespace, Name: o.Name}
-		d := at[from]
-		d.Source, d.Ways, d.Targets = from, append(d.Ways, nodePorts(pod)...), append(d.Targets, targetsOf(pod, hostPorts(pod))...)
-		at[from] = d
+	byNamespace := map[string][]corev1.Pod{}
+	for _, n := range nodes {
+		byNamespace[n.Namespace] = append(byNamespace[n.Namespace], n)
 	}
-	for _, d := range at {
-		p.Doors = addDoor(p.Doors, d)
+	for namespace, pods := range byNamespace {
+		p.Doors = append(p.Doors, facts.HostDoors(namespace, factsOf(pods))...)
 	}
-	slices.SortFunc(p.Doors, func(a, b facts.Door) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
-	})
+	facts.SortDoors(p.Doors)
 	return nil
 }
 
-// addDoor adds one that leads to something.
-func addDoor(to []facts.Door, d facts.Door) []facts.Door {
-	if len(d.Targets) == 0 {
-		return to
-	}
-	key := func(t facts.Target) string {
-		return fmt.Sprintf("%s %05d %s %t", t.Workload, t.Port, facts.SelectorKey(t.Labels), t.Captured)
-	}
-	slices.SortFunc(d.Targets, func(a, b facts.Target) int { return cmp.Compare(key(a), key(b)) })
-	d.Targets = slices.CompactFunc(d.Targets, func(a, b facts.Target) bool { return key(a) == key(b) })
-	slices.Sort(d.Ways)
-	d.Ways = slices.Compact(d.Ways)
-	return append(to, d)
-}
-
-// hostPorts are the ports of a pod that are its node's as well.
-func hostPorts(p *corev1.Pod) []facts.ServicePort {
-	var out []facts.ServicePort
-	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
-		for _, port := range c.Ports {
-			if port.HostPort != 0 {
-				out = append(out, facts.ServicePort{Protocol: cmp.Or(string(port.Protocol), string(corev1.ProtocolTCP)), Target: intstr.FromInt32(port.ContainerPort)})
-			}
-		}
-	}
-	return out
-}
-
-// targetsOf are the ports of a pod of the mesh that ports lead to. Proxies
-// capture TCP alone.
-func targetsOf(p *corev1.Pod, ports []facts.ServicePort) []facts.Target {
-	pod, ok := PodFacts(p)
-	if !ok || !meshed(p) {
-		return nil
-	}
-	var out []facts.Target
-	for _, port := range ports {
-		if number, ok := pod.PortOf(port.Target); ok {
-			out = append(out, facts.Target{
-				Workload: pod.Owner, Labels: pod.Labels, Port: number,
-				Captured: port.Protocol == string(corev1.ProtocolTCP) && !slices.Contains(pod.Uncaptured, number),
-			})
+func factsOf(pods []corev1.Pod) []facts.Pod {
+	var out []facts.Pod
+	for i := range pods {
+		if f, ok := PodFacts(&pods[i]); ok {
+			out = append(out, f)
 		}
 	}
 	return out

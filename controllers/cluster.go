@@ -123,7 +123,7 @@ func (r *ClusterReconciler) setup(mgr ctrl.Manager) error {
 			r.watch.start(q)
 			return nil
 		}))
-	for _, o := range []client.Object{&v1alpha1.MeshSecurityBaseline{}, &v1alpha1.MeshSecurityException{}, &corev1.Pod{}, &corev1.ServiceAccount{}} {
+	for _, o := range []client.Object{&v1alpha1.MeshSecurityBaseline{}, &v1alpha1.MeshSecurityException{}, &corev1.Pod{}, &corev1.Service{}, &corev1.ServiceAccount{}} {
 		b = b.Watches(o, r.watch)
 	}
 	if err := b.Complete(r); err != nil {
@@ -137,6 +137,12 @@ func (r *ClusterReconciler) setup(mgr ctrl.Manager) error {
 type clusterWatch struct {
 	mu sync.Mutex
 	q  queue
+	// near says whether the last look read an object for what is beside it.
+	near func(client.Object) bool
+}
+
+func (w *clusterWatch) concerned(o client.Object) bool {
+	return snapshot.ConcernsCluster(o) || (w.near != nil && w.near(o))
 }
 
 func (w *clusterWatch) start(q queue) {
@@ -155,13 +161,13 @@ func (w *clusterWatch) wake() {
 }
 
 func (w *clusterWatch) one(o client.Object) {
-	if snapshot.ConcernsCluster(o) {
+	if w.concerned(o) {
 		w.wake()
 	}
 }
 
 func (w *clusterWatch) update(before, after client.Object) {
-	if before.GetResourceVersion() == after.GetResourceVersion() || !snapshot.ConcernsCluster(before) && !snapshot.ConcernsCluster(after) {
+	if before.GetResourceVersion() == after.GetResourceVersion() || !w.concerned(before) && !w.concerned(after) {
 		return
 	}
 	changed := dependantChanged

@@ -34,6 +34,8 @@ func indexDependants(ctx context.Context, indexer client.FieldIndexer) error {
 		indexer.IndexField(ctx, &corev1.Pod{}, snapshot.AgentIndex, snapshot.AgentRole),
 		indexer.IndexField(ctx, &corev1.Pod{}, snapshot.LongLivedIndex, snapshot.LongLived),
 		indexer.IndexField(ctx, &corev1.ServiceAccount{}, snapshot.LongLivedIndex, snapshot.LongLived),
+		indexer.IndexField(ctx, &corev1.Pod{}, snapshot.DoorIndex, snapshot.DoorKeys),
+		indexer.IndexField(ctx, &corev1.Service{}, snapshot.DoorIndex, snapshot.DoorKeys),
 		indexer.IndexField(ctx, &apiextensionsv1.CustomResourceDefinition{}, snapshot.ConcernsIndex, snapshot.CRDConcerns),
 	); err != nil {
 		return fmt.Errorf("index what depends on namespaces: %w", err)

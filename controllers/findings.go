@@ -84,13 +84,15 @@ func (t transition) String() string {
 	return mesh.Cut(fmt.Sprintf("%s %s: %s: %s", f.Check, f.Severity, mesh.Some(subjects), f.Message), v1alpha1.MaxMessageBytes)
 }
 
-// tell of it by an Event.
+// tell of it by an Event. The action names the check: of several Events that
+// are alike but for what they say, the recorder keeps the first alone.
 func (t transition) tell(to events.EventRecorder, about runtime.Object) {
+	action := "Audit/" + t.findings[0].Check
 	if t.opened {
-		to.Eventf(about, nil, corev1.EventTypeWarning, eventFindingOpened, "Audit", "%s", t)
+		to.Eventf(about, nil, corev1.EventTypeWarning, eventFindingOpened, action, "%s", t)
 		return
 	}
-	to.Eventf(about, nil, corev1.EventTypeNormal, eventFindingResolved, "Audit", "no longer so: %s", t)
+	to.Eventf(about, nil, corev1.EventTypeNormal, eventFindingResolved, action, "no longer so: %s", t)
 }
 
 // namespaceReference is what an Event about a namespace is about. Events of a

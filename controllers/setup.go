@@ -147,6 +147,7 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
+	kinds.cluster.near = reader.NearPerimeter
 	told, err := reportsCache(mgr)
 	roots, rootsErr := rootsCache(mgr)
 	if err = errors.Join(err, rootsErr); err != nil {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 )
@@ -16,6 +18,8 @@ type ClusterScene struct {
 	Now time.Time
 
 	next *time.Time
+	// at is what is known of the perimeter's Gateways, worked out once.
+	at map[*networkingv1.Gateway]*atGateway
 }
 
 // later says that a finding changes by itself at a time.

@@ -19,6 +19,7 @@ func clusterScene() *ClusterScene {
 		Provider: v1alpha1.ProviderIstio, DataPlane: v1alpha1.DataPlaneSidecar, Observed: true, ConfigRead: true, Revision: "default", Version: "1.31.1",
 		Namespace: "istio-system", RootNamespace: "istio-system", TrustDomain: "cluster.local", ClusterDomain: "cluster.local",
 	}
+	s.Perimeter = cleanPerimeter()
 	s.ControlPlaneRead = true
 	s.ControlPlanes = []facts.ControlPlane{{
 		Source:   facts.Source{Kind: "Deployment", Namespace: "istio-system", Name: "istiod"},
@@ -41,7 +42,7 @@ type examinedCluster struct {
 // which it finds something.
 func TestCluster(t *testing.T) {
 	failing := map[string]bool{}
-	for _, c := range slices.Concat(controlPlaneCases, certificateCases) {
+	for _, c := range slices.Concat(controlPlaneCases, certificateCases, perimeterCases) {
 		t.Run(c.check+" "+c.name, func(t *testing.T) {
 			s := clusterScene()
 			c.change(s)

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -82,7 +83,7 @@ func TestEgress(t *testing.T) {
 	simple := &networkingapi.ClientTLSSettings{Mode: networkingapi.ClientTLSSettings_SIMPLE, CaCertificates: "/etc/ca.pem"}
 	bare := &networkingapi.ClientTLSSettings{Mode: networkingapi.ClientTLSSettings_SIMPLE}
 	skip := &networkingapi.ClientTLSSettings{Mode: networkingapi.ClientTLSSettings_SIMPLE, InsecureSkipVerify: wrapperspb.Bool(true)}
-	exam(t, "EGR", []examined{
+	exam(t, "EGR", slices.Concat(egressGatewayCases, []examined{
 		{"EGR-001", "by the mesh", func(s *Scene) { s.without("msp-egress"); s.Facts.Mesh.RegistryOnly = facts.No }, []string{"Deployment/api: by outboundTrafficPolicy of the mesh configuration"}},
 		{"EGR-001", "where nothing is declared", func(s *Scene) {
 			s.without("msp-egress")
@@ -216,7 +217,7 @@ func TestEgress(t *testing.T) {
 			s.Facts.Services = map[types.NamespacedName]facts.Service{{Namespace: "default", Name: "kubernetes"}: {Namespace: "default", Name: "kubernetes"}}
 		}, nil},
 		{"EGR-008", "no selector", func(s *Scene) { s.serve(facts.Service{Name: "db"}) }, []string{"Service/db: unknown: it has no selector"}},
-	})
+	}))
 	exam(t, "NET", []examined{
 		{"NET-001", "no policy", func(s *Scene) { s.without("msp-ingress") }, []string{"Deployment/api: no NetworkPolicy selects it"}},
 		{"NET-001", "a policy for egress alone", func(s *Scene) { s.without("msp-ingress"); s.add(isolating("out", netv1.PolicyTypeEgress)) }, []string{"Deployment/api: no NetworkPolicy selects it"}},

@@ -35,13 +35,18 @@ func weakTLSFloor(s *Scene) []Finding {
 	case floor == len(floors)-1:
 		return nil // The list is for TLS 1.2.
 	}
-	weak := slices.DeleteFunc(slices.Clone(m.CipherSuites), func(c string) bool {
-		return strings.Contains(strings.ToUpper(c), "GCM") || strings.Contains(strings.ToUpper(c), "CHACHA20")
-	})
+	weak := weakCiphers(m.CipherSuites)
 	if len(weak) == 0 {
 		return nil
 	}
 	return []Finding{open(s.meshConfiguration(), "proxies accept ciphers of TLS 1.2 that are no authenticated encryption (AEAD): %s (meshMTLS.cipherSuites)", listed(weak))}
+}
+
+// weakCiphers are those of TLS 1.2 that are no authenticated encryption.
+func weakCiphers(suites []string) []string {
+	return slices.DeleteFunc(slices.Clone(suites), func(c string) bool {
+		return strings.Contains(strings.ToUpper(c), "GCM") || strings.Contains(strings.ToUpper(c), "CHACHA20")
+	})
 }
 
 // foreignTrust looks for other authorities whose identities count as the mesh's.

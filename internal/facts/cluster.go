@@ -12,6 +12,8 @@ type Cluster struct {
 	ControlPlaneRead bool
 	// ControlPlanes are the deployments of istiod, sorted by name.
 	ControlPlanes []ControlPlane
+	// Perimeter is where traffic comes into the mesh, and leaves it.
+	Perimeter Perimeter
 	// Exceptions that are no longer than the baselines of their namespaces let
 	// them be, sorted by name; some may be over.
 	Exceptions []*v1alpha1.MeshSecurityException

@@ -210,6 +210,12 @@ type Pod struct {
 	APIToken bool
 	// Scraped are the ports that its own annotations ask to be scraped.
 	Scraped []ScrapePort
+	// Edge is true for a gateway, or somebody else's ingress controller, which are
+	// there to be reached from outside.
+	Edge bool
+	// HostPorts are those that are ports of its node as well; none where all of the
+	// node's network is the pod's.
+	HostPorts []ServicePort
 }
 
 // Capture is how much of a pod's TCP traffic is led through its proxy; the zero
@@ -262,7 +268,10 @@ type Service struct {
 	// HidesCallers is true for a service that is reached from outside of the
 	// cluster and shows its pods a node's address instead of the caller's.
 	HidesCallers bool
-	Ports        []ServicePort
+	// Ways say in words how it is reached from outside of the cluster, sorted;
+	// empty where it is not.
+	Ways  []string
+	Ports []ServicePort
 	// Scraped are the ports of its pods that its annotations ask to be scraped.
 	Scraped []ScrapePort
 }

@@ -63,6 +63,9 @@ type Routing struct {
 	Namespace, Name string
 	// Hosts whose calls it leads, and Destinations that it leads or mirrors them to.
 	Hosts, Destinations []string
+	// Gateways are those of the destinations that are services of gateways, where
+	// it leads calls for hosts outside the cluster.
+	Gateways []string
 	// Delegates is true where it leaves some calls to another VirtualService.
 	Delegates bool
 }

@@ -268,6 +268,7 @@ func clusterOf(t testing.TB, objects []client.Object, o operator) *cluster {
 		WithIndex(&corev1.Pod{}, snapshot.AgentIndex, snapshot.AgentRole).
 		WithIndex(&corev1.Pod{}, snapshot.LongLivedIndex, snapshot.LongLived).
 		WithIndex(&corev1.ServiceAccount{}, snapshot.LongLivedIndex, snapshot.LongLived).
+		WithIndex(&corev1.Pod{}, snapshot.DoorIndex, snapshot.DoorKeys).WithIndex(&corev1.Service{}, snapshot.DoorIndex, snapshot.DoorKeys).
 		WithIndex(&apiextensionsv1.CustomResourceDefinition{}, snapshot.ConcernsIndex, snapshot.CRDConcerns)
 	versions := map[schema.GroupKind]string{}
 	for _, k := range snapshot.DependantKinds() {

@@ -30,7 +30,7 @@ func (r *Reader) Cluster(ctx context.Context) (facts.Cluster, error) {
 	var err error
 	out.Mesh, err = r.mesh(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.MeshNamespace}}, nil)
 	errs = append(errs, err)
-	errs = append(errs, r.controlPlanes(ctx, &out), r.exceptionsOfCluster(ctx, &out), r.certificates(ctx, &out))
+	errs = append(errs, r.controlPlanes(ctx, &out), r.exceptionsOfCluster(ctx, &out), r.certificates(ctx, &out), r.perimeter(ctx, &out))
 	slices.Sort(out.Unread)
 	return out, errors.Join(errs...)
 }
@@ -46,14 +46,10 @@ func ConcernsCluster(o client.Object) bool {
 		return strings.HasPrefix(o.Kind, "Cluster") && strings.HasSuffix(o.Kind, "Report")
 	case *appsv1.Deployment:
 		return o.Labels["app"] == istiodApp
-	case *corev1.Pod, *corev1.ServiceAccount:
-		return len(LongLived(o)) > 0
-	case *networkingv1.Gateway:
-		return len(withCredential(o)) > 0
 	case *corev1.ConfigMap:
 		return o.Name == "istio" || strings.HasPrefix(o.Name, "istio-") || o.Name == bulletins.ConfigMap
 	}
-	return false
+	return len(LongLived(o)) > 0 || len(withCredential(o)) > 0 || ofPerimeter(o)
 }
 
 // istiodApp is the label app of istiod (istio/istio, manifests/charts/istio-control).
@@ -63,7 +59,7 @@ const istiodApp = "istiod"
 // (istio.io/docs, pilot-discovery).
 var settings = []string{
 	skipTrustDomain, "XDS_AUTH", "PILOT_ENABLE_XDS_IDENTITY_CHECK", "ENABLE_DEBUG_ENDPOINT_AUTH", "UNSAFE_ENABLE_ADMIN_ENDPOINTS", "ENABLE_DEBUG_ON_HTTP",
-	"DEFAULT_WORKLOAD_CERT_TTL", "MAX_WORKLOAD_CERT_TTL", "ENABLE_CA_SERVER",
+	"DEFAULT_WORKLOAD_CERT_TTL", "MAX_WORKLOAD_CERT_TTL", "ENABLE_CA_SERVER", "PILOT_SCOPE_GATEWAY_TO_NAMESPACE",
 }
 
 func (r *Reader) controlPlanes(ctx context.Context, out *facts.Cluster) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	securityapi "istio.io/api/security/v1beta1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -192,4 +193,34 @@ func (r *Reader) gatewayOpeners(ctx context.Context, g *facts.EgressGateway, roo
 		}
 	}
 	return nil
+}
+
+// gatewaysAmong are those destinations of hosts outside the cluster that are
+// services of gateways.
+func (r *Reader) gatewaysAmong(ctx context.Context, own string, to facts.Routing) ([]string, error) {
+	if !slices.ContainsFunc(to.Hosts, func(h string) bool {
+		return strings.Contains(h, ".") && !strings.HasSuffix(h, ".svc."+r.ClusterDomain) && !strings.HasSuffix(h, ".svc")
+	}) {
+		return nil, nil
+	}
+	var out []string
+	for _, host := range to.Destinations {
+		name, namespace := serviceOf(host, own)
+		var svc corev1.Service
+		found, err := r.get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, &svc)
+		if err != nil {
+			return nil, err
+		}
+		if !found || len(svc.Spec.Selector) == 0 || slices.Contains(to.Hosts, host) {
+			continue
+		}
+		var pods corev1.PodList
+		if err := r.Client.List(ctx, &pods, client.InNamespace(namespace), client.MatchingFields{AgentIndex: string(facts.RoleGateway)}, client.MatchingLabels(svc.Spec.Selector), noCopy); err != nil {
+			return nil, fmt.Errorf("list pods of gateways: %w", err)
+		}
+		if len(pods.Items) > 0 {
+			out = append(out, host)
+		}
+	}
+	return out, nil
 }

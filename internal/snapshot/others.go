@@ -58,6 +58,7 @@ func Indexes() []Index {
 		{kind(&networkingv1.Sidecar{}), ImportIndex, Imports},
 		{kind(&networkingv1.Gateway{}), ForeignIndex, foreignGateway},
 		{kind(&networkingv1.Gateway{}), CredentialIndex, withCredential},
+		{kind(&networkingv1.VirtualService{}), BoundIndex, boundTo},
 		{kind(&securityv1.AuthorizationPolicy{}), TenantIndex, GatewayTenant},
 		{kind(&securityv1.AuthorizationPolicy{}), ForeignIndex, foreignPolicy},
 	}
@@ -312,6 +313,9 @@ func (r *Reader) routings(ctx context.Context, namespace, root string) ([]facts.
 		return nil, nil
 	}
 	items, err := r.listAll(ctx, kind, [][]client.ListOption{{client.InNamespace(namespace)}, {client.InNamespace(root)}})
+	if err != nil {
+		return nil, err
+	}
 	var out []facts.Routing
 	for _, o := range items {
 		v, ok := o.(*networkingv1.VirtualService)
@@ -327,9 +331,12 @@ func (r *Reader) routings(ctx context.Context, namespace, root string) ([]facts.
 				routing.Destinations = append(routing.Destinations, d.GetHost())
 			}
 		}
+		if routing.Gateways, err = r.gatewaysAmong(ctx, v.Namespace, routing); err != nil {
+			return nil, err
+		}
 		out = append(out, routing)
 	}
-	return out, err
+	return out, nil
 }
 
 // managed says whether an object has a name and the label that the operator

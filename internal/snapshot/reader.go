@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -59,6 +60,8 @@ type Reader struct {
 	revisions revisions
 	// roots are the root namespaces of the meshes that were read.
 	roots sync.Map
+	// near is what the last look at the perimeter read beside it.
+	near atomic.Pointer[nearby]
 }
 
 // noCopy hands out the cache's own objects: everything read here is read only.

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	networkingapi "istio.io/api/networking/v1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -177,6 +176,7 @@ func trimService(s *corev1.Service) *corev1.Service {
 	out := &corev1.Service{TypeMeta: s.TypeMeta, ObjectMeta: trimMeta(s.ObjectMeta)}
 	out.Spec = corev1.ServiceSpec{
 		Selector: s.Spec.Selector, Type: s.Spec.Type, ExternalName: s.Spec.ExternalName, Ports: s.Spec.Ports, ExternalTrafficPolicy: s.Spec.ExternalTrafficPolicy,
+		ExternalIPs: s.Spec.ExternalIPs,
 	}
 	if s.Spec.ClusterIP == corev1.ClusterIPNone {
 		out.Spec.ClusterIP = corev1.ClusterIPNone
@@ -246,31 +246,5 @@ func trimDestinationRule(d *networkingv1.DestinationRule) *networkingv1.Destinat
 	out := &networkingv1.DestinationRule{TypeMeta: d.TypeMeta, ObjectMeta: trimMeta(d.ObjectMeta)}
 	out.ManagedFields = drift.MadeBy(d.ManagedFields)
 	d.Spec.DeepCopyInto(&out.Spec)
-	return out
-}
-
-// trimVirtualService keeps for which hosts, and of which gateways, it leads whereto.
-func trimVirtualService(v *networkingv1.VirtualService) *networkingv1.VirtualService {
-	out := &networkingv1.VirtualService{TypeMeta: v.TypeMeta, ObjectMeta: trimMeta(v.ObjectMeta)}
-	out.Labels = nil
-	out.Spec.Hosts, out.Spec.Gateways, out.Spec.ExportTo = v.Spec.GetHosts(), v.Spec.GetGateways(), v.Spec.GetExportTo()
-	kept := &networkingapi.HTTPRoute{}
-	for _, d := range destinations(v) {
-		kept.Route = append(kept.Route, &networkingapi.HTTPRouteDestination{Destination: d})
-	}
-	if delegates(v) {
-		kept.Delegate = &networkingapi.Delegate{}
-	}
-	out.Spec.Http = []*networkingapi.HTTPRoute{kept}
-	return out
-}
-
-// trimGateway keeps whose ports somebody else's Gateway opens, and the secrets that it names.
-func trimGateway(g *networkingv1.Gateway) *networkingv1.Gateway {
-	out := &networkingv1.Gateway{TypeMeta: g.TypeMeta, ObjectMeta: trimMeta(g.ObjectMeta)}
-	out.Spec.Selector = g.Spec.GetSelector()
-	for _, name := range credentialNames(g) {
-		out.Spec.Servers = append(out.Spec.Servers, &networkingapi.Server{Tls: &networkingapi.ServerTLSSettings{CredentialName: name}})
-	}
 	return out
 }

@@ -68,6 +68,7 @@ func PodFacts(p *corev1.Pod) (facts.Pod, bool) {
 		}
 	}
 	out.APIToken = slices.ContainsFunc(p.Spec.Volumes, apiToken)
+	out.Edge, out.HostPorts = edge(p), hostPorts(p)
 	out.Uncaptured, out.Capture = uncaptured(told), captureOf(told)
 	out.Probes, out.Scraped = podProbes(p), scraped(p.Annotations)
 	return out, true
@@ -182,7 +183,7 @@ func ServiceFacts(s *corev1.Service) facts.Service {
 	out := facts.Service{
 		Namespace: s.Namespace, Name: s.Name, Labels: s.Labels, Selector: s.Spec.Selector,
 		External: s.Spec.Type == corev1.ServiceTypeExternalName, ExternalName: s.Spec.ExternalName,
-		Headless: s.Spec.ClusterIP == corev1.ClusterIPNone, Scraped: scraped(s.Annotations),
+		Headless: s.Spec.ClusterIP == corev1.ClusterIPNone, Scraped: scraped(s.Annotations), Ways: exposed(s),
 		HidesCallers: (s.Spec.Type == corev1.ServiceTypeNodePort || s.Spec.Type == corev1.ServiceTypeLoadBalancer) &&
 			s.Spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal,
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	netv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
@@ -22,8 +23,9 @@ func clusterScene() *ClusterScene {
 	s.ControlPlaneRead = true
 	s.ControlPlanes = []facts.ControlPlane{{
 		Source:   facts.Source{Kind: "Deployment", Namespace: "istio-system", Name: "istiod"},
-		Revision: "default", Version: "1.31.1", Settings: map[string]string{},
+		Revision: "default", Version: "1.31.1", Settings: map[string]string{}, ServiceAccount: "istiod", Labels: map[string]string{"app": "istiod"},
 	}}
+	s.Control = facts.Control{OperatorNamespace: "mesh-security-system", PolicyEnforced: facts.Yes, Policies: []*netv1.NetworkPolicy{istiodPolicy()}, Webhooks: meshWebhooks()}
 	return s
 }
 
@@ -40,7 +42,7 @@ type examinedCluster struct {
 // which it finds something.
 func TestCluster(t *testing.T) {
 	failing := map[string]bool{}
-	for _, c := range slices.Concat(controlPlaneCases) {
+	for _, c := range slices.Concat(controlPlaneCases, hostCases, rightsCases, webhookCases) {
 		t.Run(c.check+" "+c.name, func(t *testing.T) {
 			s := clusterScene()
 			c.change(s)

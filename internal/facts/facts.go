@@ -96,6 +96,10 @@ type Mesh struct {
 	// AutoMutualTLS says whether proxies use mutual TLS towards workloads of the
 	// mesh where no DestinationRule says so, by the mesh configuration.
 	AutoMutualTLS Tristate
+	// RouteExports and EntryExports are the namespaces to which VirtualServices
+	// and ServiceEntries are exported that do not say so, by the mesh
+	// configuration; none: every one.
+	RouteExports, EntryExports []string
 	// AccessLogProviders are the mesh's default access log providers.
 	AccessLogProviders []string
 	// AccessLog says whether proxies log where no Telemetry and no default

@@ -271,6 +271,9 @@ func clusterOf(t testing.TB, objects []client.Object, o operator) *cluster {
 	for _, k := range snapshot.DependantKinds() {
 		versions[k.GroupKind] = k.Versions[0]
 		b = b.WithIndex(k.New(k.Versions[0]), snapshot.ConcernsIndex, k.Concerns)
+		for field, keys := range snapshot.ClusterIndexes(k.GroupKind) {
+			b = b.WithIndex(k.New(k.Versions[0]), field, keys)
+		}
 	}
 	for _, i := range snapshot.Indexes() {
 		if k, ok := mesh.KindNamed(i.Kind.Kind); ok {

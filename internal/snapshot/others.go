@@ -53,6 +53,8 @@ func Indexes() []Index {
 	return []Index{
 		{kind(&networkingv1.ServiceEntry{}), ExportIndex, Exports},
 		{kind(&networkingv1.DestinationRule{}), ExportIndex, Exports},
+		{kind(&networkingv1.ServiceEntry{}), SharedIndex, sharedKeys},
+		{kind(&networkingv1.VirtualService{}), SharedIndex, sharedKeys},
 		{kind(&networkingv1.Sidecar{}), ImportIndex, Imports},
 		{kind(&networkingv1.Gateway{}), ForeignIndex, foreignGateway},
 		{kind(&securityv1.AuthorizationPolicy{}), TenantIndex, GatewayTenant},

@@ -1,0 +1,178 @@
+package audit
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+)
+
+func rightsChecks() []Check {
+	return []Check{{
+		ID: "CTL-004", Title: "somebody may command the mesh", Severity: v1alpha1.SeverityHigh,
+		Compliance:  []string{"PCI DSS 4.0 7.2"},
+		Remediation: "take the right out of the role or the binding away; for those who need it, an exception in the binding's namespace (the mesh's, for a ClusterRoleBinding) says who and until when",
+		Limits: "Looked at is what Roles, ClusterRoles and their bindings give: other authorizers of the API server are not seen, nor is who may change roles without escalate or bind, make pods that run as istiod, or write webhooks and admission policies. Who is in a group is not known. " +
+			"Reading secrets, making tokens and acting as somebody count for the whole cluster, in the mesh's namespace and in the operator's; writing the mesh's kinds, and escalating or binding roles, in every namespace; writing profiles for the whole cluster alone, since each is its namespace's own affair. " +
+			"Left out are system:masters, kubeadm's group of administrators, the API server's own components and the controllers in kube-system with roles of the name system:…, istiod, what runs in the mesh's namespace as far as secrets go, and the operator.",
+		References: []string{"https://kubernetes.io/docs/concepts/security/rbac-good-practices/", "https://istio.io/latest/docs/ops/deployment/security-model/"},
+		Reads:      rightsKinds,
+		cluster:    rightsGiven,
+	}}
+}
+
+var rightsKinds = []string{"Role.rbac.authorization.k8s.io", "ClusterRole.rbac.authorization.k8s.io",
+	"RoleBinding.rbac.authorization.k8s.io", "ClusterRoleBinding.rbac.authorization.k8s.io"}
+
+// powersInWords say what each lets somebody do, in the order of facts.AllPowers.
+var powersInWords = map[facts.Power]string{
+	facts.PowerMesh:        "change the mesh's configuration",
+	facts.PowerPosture:     "change baselines or exceptions",
+	facts.PowerProfiles:    "change every profile",
+	facts.PowerSecrets:     "read secrets, the key of the mesh's authority among them",
+	facts.PowerTokens:      "make tokens of service accounts, istiod's or the operator's among them",
+	facts.PowerRights:      "give out rights that they do not have (escalate or bind)",
+	facts.PowerImpersonate: "act as somebody else",
+}
+
+// rightsGiven looks at each binding of a role with powers. Where many namespaces
+// bind one role, that is one finding about the role.
+func rightsGiven(s *ClusterScene) []Finding {
+	const many = 10
+	out := s.untold(rightsKinds, "who may command the mesh")
+	wide := map[facts.Source][]facts.Grant{}
+	for _, g := range s.Control.Grants {
+		holders, powers := s.holders(g)
+		if len(holders) == 0 {
+			continue
+		}
+		f := open(g.In(""), "%s may %s%s, by %s", mesh.Some(holders), inWords(powers), scope(g.Namespace), g.Role.In(g.Namespace))
+		if g.Namespace != "" && g.Role.Namespace == "" && !s.core(g.Namespace) {
+			wide[g.Role] = append(wide[g.Role], g)
+		}
+		out = append(out, f)
+	}
+	for role, grants := range wide {
+		if len(grants) <= many {
+			continue
+		}
+		var namespaces []string
+		for _, g := range grants {
+			namespaces = append(namespaces, g.Namespace)
+		}
+		slices.Sort(namespaces)
+		namespaces = slices.Compact(namespaces)
+		bound := map[string]bool{}
+		for _, g := range grants {
+			bound[g.In("")] = true
+		}
+		out = slices.DeleteFunc(out, func(f Finding) bool { return bound[f.Subject] })
+		_, powers := s.holders(grants[0])
+		out = append(out, open(role.In(""), "whoever it is bound to in namespaces %s may %s there", mesh.Some(namespaces), inWords(powers)))
+	}
+	return out
+}
+
+func scope(namespace string) string {
+	if namespace == "" {
+		return " in every namespace"
+	}
+	return " in namespace " + namespace
+}
+
+func inWords(powers []facts.Power) string {
+	var out []string
+	for _, p := range powers {
+		out = append(out, powersInWords[p])
+	}
+	return strings.Join(out, ", ")
+}
+
+// holders are the subjects of a binding to whom it gives something that they
+// are not meant to have, and what.
+func (s *ClusterScene) holders(g facts.Grant) ([]string, []facts.Power) {
+	given := map[facts.Power]bool{}
+	var holders []string
+	for _, subject := range g.Subjects {
+		held := false
+		for _, p := range g.Powers {
+			if s.counts(p, g.Namespace) && !s.meant(p, g, subject) {
+				given[p], held = true, true
+			}
+		}
+		if held {
+			name := subject.Kind + "/" + subject.Name
+			if subject.Kind == rbacv1.ServiceAccountKind {
+				name = subject.Kind + "/" + cmp.Or(subject.Namespace, g.Namespace) + "/" + subject.Name
+			}
+			holders = append(holders, name)
+		}
+	}
+	slices.Sort(holders)
+	return slices.Compact(holders), slices.DeleteFunc(facts.AllPowers(), func(p facts.Power) bool { return !given[p] })
+}
+
+// core says whether a namespace is the mesh's own or the operator's.
+func (s *ClusterScene) core(namespace string) bool {
+	return slices.Contains([]string{s.Mesh.Namespace, s.Mesh.RootNamespace, s.Control.OperatorNamespace}, namespace)
+}
+
+// counts says whether a power that is given in a namespace is one over the mesh;
+// empty for the whole cluster.
+func (s *ClusterScene) counts(p facts.Power, namespace string) bool {
+	switch p {
+	case facts.PowerMesh, facts.PowerRights:
+		return true
+	case facts.PowerPosture, facts.PowerProfiles:
+		return namespace == ""
+	case facts.PowerSecrets:
+		return namespace == "" || namespace == s.Mesh.Namespace || namespace == s.Mesh.RootNamespace
+	}
+	return namespace == "" || s.core(namespace)
+}
+
+// meant says whether somebody is to have a power.
+func (s *ClusterScene) meant(p facts.Power, g facts.Grant, subject rbacv1.Subject) bool {
+	switch subject.Kind {
+	case rbacv1.GroupKind:
+		return subject.Name == "system:masters" || (subject.Name == "kubeadm:cluster-admins" && g.Role.Name == "cluster-admin")
+	case rbacv1.UserKind:
+		return slices.Contains([]string{"system:apiserver", "system:kube-controller-manager", "system:kube-scheduler"}, subject.Name)
+	}
+	switch namespace := cmp.Or(subject.Namespace, g.Namespace); namespace {
+	case "kube-system":
+		return strings.HasPrefix(g.Role.Name, "system:")
+	case s.Mesh.Namespace:
+		return p == facts.PowerSecrets || s.istiod(subject.Name)
+	case s.Control.OperatorNamespace:
+		return p == facts.PowerMesh
+	}
+	return false
+}
+
+// istiod says whether it runs as a service account of the mesh's namespace.
+func (s *ClusterScene) istiod(account string) bool {
+	if !s.ControlPlaneRead {
+		return strings.HasPrefix(account, "istiod")
+	}
+	return slices.ContainsFunc(s.ControlPlanes, func(cp facts.ControlPlane) bool { return cp.ServiceAccount == account })
+}
+
+// untold are unknown findings for kinds that the API server serves and the
+// operator can't read.
+func (s *ClusterScene) untold(kinds []string, what string) []Finding {
+	var out []Finding
+	for _, kind := range kinds {
+		if slices.Contains(s.Unread, kind) {
+			f := unknown(kind+"/*", "the API server serves %s and the operator can't read it, so that nothing tells %s", kind, what)
+			f.Remediation = "give the operator the right to get, list and watch it, as config/rbac does"
+			out = append(out, f)
+		}
+	}
+	return out
+}

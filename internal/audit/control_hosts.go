@@ -36,11 +36,11 @@ type taken struct {
 func (t taken) String() string {
 	switch {
 	case len(t.owners) == 0:
-		return t.host + " of every namespace"
+		return t.host + " (of every namespace)"
 	case t.inside:
-		return t.host + " of namespace " + mesh.Some(t.owners)
+		return t.host + " (of namespace " + mesh.Some(t.owners) + ")"
 	}
-	return t.host + ", which namespace " + mesh.Some(t.owners) + " declares"
+	return t.host + " (declared by namespace " + mesh.Some(t.owners) + ")"
 }
 
 // clusterOwners are the namespaces of the services that a host stands for, exact

@@ -27,27 +27,27 @@ func (s *ClusterScene) entry(namespace string, age int64, hosts ...string) *fact
 
 var hostCases = []examinedCluster{
 	{"CTL-001", "a route for a service of others", func(s *ClusterScene) { s.route([]string{cartHost}, cartHost) },
-		[]string{"VirtualService/evil/split: it decides how the calls of every namespace for " + cartHost + " of namespace shop are routed"}},
+		[]string{"VirtualService/evil/split: it decides how the calls of every namespace for " + cartHost + " (of namespace shop) are routed"}},
 	{"CTL-001", "a route that one namespace sees", func(s *ClusterScene) { s.route([]string{cartHost}).Exported = []string{"shop"} },
 		[]string{"VirtualService/evil/split: the calls of namespace shop"}},
 	{"CTL-001", "a route for all services of a namespace", func(s *ClusterScene) { s.route([]string{"*.shop.svc.cluster.local"}) },
-		[]string{"VirtualService/evil/split: of namespace shop"}},
+		[]string{"VirtualService/evil/split: (of namespace shop)"}},
 	{"CTL-001", "a route for every service", func(s *ClusterScene) { s.route([]string{"*.local"}) },
-		[]string{"VirtualService/evil/split: *.local of every namespace"}},
+		[]string{"VirtualService/evil/split: *.local (of every namespace)"}},
 	{"CTL-001", "a route for its own", func(s *ClusterScene) {
 		s.route([]string{"cart", "cart.evil.svc.cluster.local", "*.evil.svc.cluster.local", "api.partner.test"}, "elsewhere.test")
 	}, nil},
 	{"CTL-001", "a route for a host that another namespace declares", func(s *ClusterScene) {
 		s.entry("shop", 10, "api.partner.test")
 		s.route([]string{"*.partner.test"}, "evil.test")
-	}, []string{"VirtualService/evil/split: *.partner.test, which namespace shop declares"}},
+	}, []string{"VirtualService/evil/split: *.partner.test (declared by namespace shop)"}},
 	{"CTL-001", "a route for a host that it declared first", func(s *ClusterScene) {
 		s.entry("shop", 10, "api.partner.test")
 		s.entry("evil", 20, "api.partner.test")
 		s.route([]string{"api.partner.test"}, "evil.test")
-	}, []string{"ServiceEntry/shop/hosts: it declares api.partner.test, which namespace evil declares"}},
+	}, []string{"ServiceEntry/shop/hosts: it declares api.partner.test (declared by namespace evil)"}},
 	{"CTL-001", "an entry for a service of others", func(s *ClusterScene) { s.entry("evil", 10, cartHost) },
-		[]string{"ServiceEntry/evil/hosts: it declares " + cartHost + " of namespace shop"}},
+		[]string{"ServiceEntry/evil/hosts: it declares " + cartHost + " (of namespace shop)"}},
 	{"CTL-001", "an entry that says itself where", func(s *ClusterScene) {
 		s.entry("shop", 10, "api.partner.test")
 		s.entry("evil", 5, "api.partner.test").Endpoints = true
@@ -61,7 +61,7 @@ var hostCases = []examinedCluster{
 		s.entry("evil", 5, "api.partner.test", "cart.evil.svc.cluster.local")
 	}, nil},
 	{"CTL-002", "out of the cluster", func(s *ClusterScene) { s.route([]string{cartHost}, cartHost, "evil.test") },
-		[]string{"VirtualService/evil/split: it leads or mirrors the calls of every namespace for " + cartHost + " of namespace shop to evil.test, outside of the cluster"}},
+		[]string{"VirtualService/evil/split: it leads or mirrors the calls of every namespace for " + cartHost + " (of namespace shop) to evil.test, outside of the cluster"}},
 	{"CTL-002", "to its own namespace", func(s *ClusterScene) { s.route([]string{cartHost}, "copy") },
 		[]string{"VirtualService/evil/split: to copy, of another namespace"}},
 	{"CTL-002", "to a service that stands for a host", func(s *ClusterScene) {

@@ -24,7 +24,7 @@ func controlPlaneChecks() []Check {
 			ID: "CTL-006", Title: "istiod is told to leave a guard off", Severity: v1alpha1.SeverityHigh,
 			Compliance:  []string{"NIST SP 800-204A SM-DR12"},
 			Remediation: "take the setting out of istiod's environment, so that Istio's default holds again",
-			Limits:      "Looked at are the environment variables of istiod's own deployment in the mesh's namespace. An istiod elsewhere is not seen. Istio's defaults are safe, but for the debug pages of versions before 1.27.8, 1.28.5 and 1.29.1, which ask nobody who they are and are there unless ENABLE_DEBUG_ON_HTTP is false.",
+			Limits:      "Looked at are the environment variables of istiod's own deployment in the mesh's namespace. An istiod elsewhere is not seen. Istio's defaults are safe, but for the debug pages of versions before 1.27.8, 1.28.5 and 1.29.1: they tell every workload the configuration of every proxy, and are there unless ENABLE_DEBUG_ON_HTTP is false. What these versions tell without TLS on port 15010 is CTL-007's and VUL-001's.",
 			References:  []string{"https://istio.io/latest/docs/reference/commands/pilot-discovery/", "https://istio.io/latest/docs/ops/best-practices/security/"},
 			cluster:     guardsOff,
 		},
@@ -55,7 +55,7 @@ var guards = []struct {
 }{
 	{"XDS_AUTH", true, "proxies are not authenticated, so that anybody who reaches istiod gets the configuration of every proxy"},
 	{"PILOT_ENABLE_XDS_IDENTITY_CHECK", true, "a proxy may ask for the configuration of another identity, secrets among it"},
-	{"ENABLE_DEBUG_ENDPOINT_AUTH", true, "istiod's debug pages answer to everybody who reaches them"},
+	{"ENABLE_DEBUG_ENDPOINT_AUTH", true, "istiod's debug pages tell every workload the configuration of every proxy, and everybody who asks without TLS"},
 	{"UNSAFE_ENABLE_ADMIN_ENDPOINTS", false, "istiod's pages for administrators answer to everybody who reaches them"},
 }
 
@@ -88,8 +88,9 @@ func guardsOff(s *ClusterScene) []Finding {
 	return out
 }
 
-// debugPages looks for those that ask nobody who they are. From 1.27.8, 1.28.5
-// and 1.29.1 on they do, unless they are told not to, which guardsOff reports.
+// debugPages looks for those that don't ask of which namespace a caller is. From
+// 1.27.8, 1.28.5 and 1.29.1 on they do, unless they are told not to, which
+// guardsOff reports.
 func debugPages(cp facts.ControlPlane) []Finding {
 	const setting = "ENABLE_DEBUG_ON_HTTP"
 	subject := cp.In("")
@@ -99,7 +100,7 @@ func debugPages(cp facts.ControlPlane) []Finding {
 	v, err := bulletins.Parse(cp.Version)
 	switch {
 	case err != nil:
-		f := unknown(subject, "whether its debug pages ask who calls depends on its version, and %q can't be read as one", cp.Version)
+		f := unknown(subject, "whether its debug pages ask of which namespace a caller is depends on its version, and %q can't be read as one", cp.Version)
 		f.Severity, f.Remediation = v1alpha1.SeverityLow, "set "+setting+" to false in istiod's environment, or run an image whose tag is the version"
 		return []Finding{f}
 	case authenticated(v.Minor(), v.Patch()):
@@ -107,13 +108,13 @@ func debugPages(cp facts.ControlPlane) []Finding {
 	case slices.Contains(cp.SettingsElsewhere, setting):
 		return []Finding{unknown(subject, "%s is taken from another object, which is not read", setting)}
 	}
-	f := open(subject, "its debug pages, which tell the configuration of every proxy, answer to everybody who reaches them: version %s asks nobody who they are, and %s is not false", cp.Version, setting)
+	f := open(subject, "its debug pages tell every workload the configuration of every proxy: version %s does not ask of which namespace a caller is, and %s is not false", cp.Version, setting)
 	f.Remediation = "update istiod, or set " + setting + " to false in its environment"
 	return []Finding{f}
 }
 
-// authenticated says whether the debug pages of a version 1.MINOR.PATCH ask who
-// calls (ISTIO-SECURITY-2026-001).
+// authenticated says whether the debug pages of a version 1.MINOR.PATCH ask of
+// which namespace a caller is (ISTIO-SECURITY-2026-001).
 func authenticated(minor, patch uint) bool {
 	from, fixed := map[uint]uint{27: 8, 28: 5, 29: 1}[minor]
 	return minor > 29 || (fixed && patch >= from)
@@ -168,7 +169,7 @@ func portsOpen(s *ClusterScene) []Finding {
 		subject := cp.In("")
 		switch {
 		case len(unheld) > 0:
-			f := open(subject, "every pod reaches %s: no NetworkPolicy that selects its pods says who may", mesh.Some(unheld))
+			f := open(subject, "every pod reaches %s: no NetworkPolicy that selects its pods keeps anybody from there", mesh.Some(unheld))
 			if s.Control.PolicyEnforced == facts.Unknown {
 				f.Message += "; whether the cluster's network enforces any is not known"
 			}

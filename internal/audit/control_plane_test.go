@@ -43,7 +43,7 @@ var controlPlaneCases = []examinedCluster{
 	{"CTL-006", "not read", func(s *ClusterScene) { s.ControlPlaneRead, s.ControlPlanes = false, nil },
 		[]string{"Namespace/istio-system: can't be read"}},
 	{"CTL-006", "debug pages that ask nobody", func(s *ClusterScene) { s.ControlPlanes[0].Version = "1.29.0" },
-		[]string{"Deployment/istio-system/istiod: version 1.29.0 asks nobody who they are, and ENABLE_DEBUG_ON_HTTP is not false"}},
+		[]string{"Deployment/istio-system/istiod: version 1.29.0 does not ask of which namespace a caller is, and ENABLE_DEBUG_ON_HTTP is not false"}},
 	{"CTL-006", "debug pages that are off", func(s *ClusterScene) {
 		s.ControlPlanes[0].Version = "1.26.2"
 		s.setting("ENABLE_DEBUG_ON_HTTP", "false")
@@ -53,7 +53,7 @@ var controlPlaneCases = []examinedCluster{
 		s.ControlPlanes[0].Version, s.ControlPlanes[0].SettingsElsewhere = "1.28.4", []string{"ENABLE_DEBUG_ON_HTTP"}
 	}, []string{"Deployment/istio-system/istiod: ENABLE_DEBUG_ON_HTTP is taken from another object"}},
 	{"CTL-006", "debug pages of nobody knows what", func(s *ClusterScene) { s.ControlPlanes[0].Version = "latest" },
-		[]string{`Deployment/istio-system/istiod: unknown: whether its debug pages ask who calls depends on its version, and "latest"`}},
+		[]string{`Deployment/istio-system/istiod: unknown: whether its debug pages ask of which namespace a caller is depends on its version, and "latest"`}},
 
 	{"CTL-007", "no policy", func(s *ClusterScene) { s.Control.Policies = nil },
 		[]string{"Deployment/istio-system/istiod: every pod reaches 8080 (debug pages), 15010 (the configuration of proxies, in plaintext), 15014 (metrics and debug pages): no NetworkPolicy"}},

@@ -34,8 +34,8 @@ var powersInWords = map[facts.Power]string{
 	facts.PowerMesh:        "change the mesh's configuration",
 	facts.PowerPosture:     "change baselines or exceptions",
 	facts.PowerProfiles:    "change every profile",
-	facts.PowerSecrets:     "read secrets, the key of the mesh's authority among them",
-	facts.PowerTokens:      "make tokens of service accounts, istiod's or the operator's among them",
+	facts.PowerSecrets:     "read secrets (the key of the mesh's authority among them)",
+	facts.PowerTokens:      "make tokens of service accounts (istiod's or the operator's among them)",
 	facts.PowerRights:      "give out rights that they do not have (escalate or bind)",
 	facts.PowerImpersonate: "act as somebody else",
 }
@@ -51,7 +51,7 @@ func rightsGiven(s *ClusterScene) []Finding {
 		if len(holders) == 0 {
 			continue
 		}
-		f := open(g.In(""), "%s may %s%s, by %s", mesh.Some(holders), inWords(powers), scope(g.Namespace), g.Role.In(g.Namespace))
+		f := open(g.In(""), "by %s, %s may%s %s", g.Role.In(g.Namespace), mesh.Some(holders), scope(g.Namespace), inWords(powers))
 		if g.Namespace != "" && g.Role.Namespace == "" && !s.core(g.Namespace) {
 			wide[g.Role] = append(wide[g.Role], g)
 		}
@@ -73,7 +73,7 @@ func rightsGiven(s *ClusterScene) []Finding {
 		}
 		out = slices.DeleteFunc(out, func(f Finding) bool { return bound[f.Subject] })
 		_, powers := s.holders(grants[0])
-		out = append(out, open(role.In(""), "whoever it is bound to in namespaces %s may %s there", mesh.Some(namespaces), inWords(powers)))
+		out = append(out, open(role.In(""), "in namespaces %s, whoever it is bound to may %s", mesh.Some(namespaces), inWords(powers)))
 	}
 	return out
 }

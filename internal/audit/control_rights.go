@@ -19,7 +19,7 @@ func rightsChecks() []Check {
 		Remediation: "take the right out of the role or the binding away; for those who need it, an exception in the binding's namespace (the mesh's, for a ClusterRoleBinding) says who and until when",
 		Limits: "Looked at is what Roles, ClusterRoles and their bindings give: other authorizers of the API server are not seen, nor is who may change roles without escalate or bind, make pods that run as istiod, or write webhooks and admission policies. Who is in a group is not known. " +
 			"Reading secrets, making tokens and acting as somebody count for the whole cluster, in the mesh's namespace and in the operator's; writing the mesh's kinds, and escalating or binding roles, in every namespace; writing profiles for the whole cluster alone, since each is its namespace's own affair. " +
-			"Left out are system:masters, kubeadm's group of administrators, the API server's own components and the controllers in kube-system with roles of the name system:…, istiod, what runs in the mesh's namespace as far as secrets go, and the operator.",
+			"Left out are system:masters, kubeadm's group of administrators, the API server's own components and the controllers in kube-system with roles of the name system:…, istiod, what runs in the mesh's namespace as far as secrets go, and what runs in the operator's as far as the operator's own rights do.",
 		References: []string{"https://kubernetes.io/docs/concepts/security/rbac-good-practices/", "https://istio.io/latest/docs/ops/deployment/security-model/"},
 		Reads:      rightsKinds,
 		cluster:    rightsGiven,
@@ -150,7 +150,8 @@ func (s *ClusterScene) meant(p facts.Power, g facts.Grant, subject rbacv1.Subjec
 	case s.Mesh.Namespace:
 		return p == facts.PowerSecrets || s.istiod(subject.Name)
 	case s.Control.OperatorNamespace:
-		return p == facts.PowerMesh
+		// It writes the mesh's kinds, and finalizers of what it writes them for.
+		return slices.Contains([]facts.Power{facts.PowerMesh, facts.PowerProfiles, facts.PowerPosture}, p)
 	}
 	return false
 }

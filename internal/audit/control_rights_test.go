@@ -49,15 +49,15 @@ var rightsCases = []examinedCluster{
 		s.bind("", "system:controller:clusterrole-aggregation-controller", runs("kube-system", "clusterrole-aggregation-controller"), facts.PowerRights)
 		s.bind("", "istiod-clusterrole-istio-system", runs("istio-system", "istiod"), facts.PowerMesh, facts.PowerSecrets)
 		s.bind("", "istio-reader-clusterrole-istio-system", runs("istio-system", "istio-reader-service-account"), facts.PowerSecrets)
-		s.bind("", "mesh-security-operator", runs("mesh-security-system", "mesh-security-operator"), facts.PowerMesh)
+		s.bind("", "mesh-security-operator", runs("mesh-security-system", "mesh-security-operator"), facts.PowerMesh, facts.PowerPosture, facts.PowerProfiles)
 	}, nil},
 	{"CTL-004", "those who are not", func(s *ClusterScene) {
 		s.bind("", "system:controller:namespace-controller", group("system:authenticated"), facts.PowerRights)
 		s.bind("", "addon", runs("kube-system", "addon"), facts.PowerSecrets)
 		s.bind("", "kiali", runs("istio-system", "kiali"), facts.PowerMesh)
-		s.bind("", "operator", runs("mesh-security-system", "mesh-security-operator"), facts.PowerMesh, facts.PowerPosture)
+		s.bind("", "operator", runs("mesh-security-system", "mesh-security-operator"), facts.PowerMesh, facts.PowerTokens)
 	}, []string{"ClusterRoleBinding/b0: Group/system:authenticated may in every namespace give out rights", "ClusterRoleBinding/b1: ServiceAccount/kube-system/addon may in every namespace read secrets",
-		"ClusterRoleBinding/b2: ServiceAccount/istio-system/kiali may in every namespace change the mesh's", "ClusterRoleBinding/b3: ServiceAccount/mesh-security-system/mesh-security-operator may in every namespace change baselines or exceptions"}},
+		"ClusterRoleBinding/b2: ServiceAccount/istio-system/kiali may in every namespace change the mesh's", "ClusterRoleBinding/b3: ServiceAccount/mesh-security-system/mesh-security-operator may in every namespace make tokens"}},
 	{"CTL-004", "in many namespaces", func(s *ClusterScene) {
 		for i := range 11 {
 			s.bind(fmt.Sprintf("team-%02d", i), "edit", group("dev"), facts.PowerMesh)

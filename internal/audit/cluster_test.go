@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	netv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
@@ -25,7 +24,7 @@ func clusterScene() *ClusterScene {
 		Source:   facts.Source{Kind: "Deployment", Namespace: "istio-system", Name: "istiod"},
 		Revision: "default", Version: "1.31.1", Settings: map[string]string{}, ServiceAccount: "istiod", Labels: map[string]string{"app": "istiod"},
 	}}
-	s.Control = facts.Control{OperatorNamespace: "mesh-security-system", PolicyEnforced: facts.Yes, Policies: []*netv1.NetworkPolicy{istiodPolicy()}, Webhooks: meshWebhooks()}
+	s.Control = facts.Control{OperatorNamespace: "mesh-security-system", PolicyEnforced: facts.Yes, Policies: []facts.Object{istiodPolicy()}, Webhooks: meshWebhooks()}
 	return s
 }
 

@@ -188,7 +188,11 @@ func portsOpen(s *ClusterScene) []Finding {
 // held says whether NetworkPolicies let some callers alone reach a port of istiod.
 func (s *ClusterScene) held(cp facts.ControlPlane, port int32) bool {
 	selected := false
-	for _, p := range s.Control.Policies {
+	for _, o := range s.Control.Policies {
+		p, ok := o.(*netv1.NetworkPolicy)
+		if !ok {
+			continue
+		}
 		ingress := len(p.Spec.PolicyTypes) == 0 || slices.Contains(p.Spec.PolicyTypes, netv1.PolicyTypeIngress)
 		if !ingress || !selectorMatches(p.Spec.PodSelector, cp.Labels) {
 			continue

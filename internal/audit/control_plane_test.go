@@ -28,8 +28,9 @@ func istiodPolicy() *netv1.NetworkPolicy {
 	}}
 }
 
-func (s *ClusterScene) ingress() *[]netv1.NetworkPolicyIngressRule {
-	return &s.Control.Policies[0].Spec.Ingress
+func (s *ClusterScene) policy() *netv1.NetworkPolicySpec {
+	p, _ := s.Control.Policies[0].(*netv1.NetworkPolicy)
+	return &p.Spec
 }
 
 func (s *ClusterScene) setting(name, value string) { s.ControlPlanes[0].Settings[name] = value }
@@ -57,29 +58,29 @@ var controlPlaneCases = []examinedCluster{
 
 	{"CTL-007", "no policy", func(s *ClusterScene) { s.Control.Policies = nil },
 		[]string{"Deployment/istio-system/istiod: every pod reaches 8080 (debug pages), 15010 (the configuration of proxies, in plaintext), 15014 (metrics and debug pages): no NetworkPolicy"}},
-	{"CTL-007", "a policy for others", func(s *ClusterScene) { s.Control.Policies[0].Spec.PodSelector.MatchLabels["app"] = "gateway" },
+	{"CTL-007", "a policy for others", func(s *ClusterScene) { s.policy().PodSelector.MatchLabels["app"] = "gateway" },
 		[]string{"Deployment/istio-system/istiod: 8080"}},
 	{"CTL-007", "a policy about what leaves", func(s *ClusterScene) {
-		s.Control.Policies[0].Spec.PolicyTypes = []netv1.PolicyType{netv1.PolicyTypeEgress}
+		s.policy().PolicyTypes = []netv1.PolicyType{netv1.PolicyTypeEgress}
 	}, []string{"Deployment/istio-system/istiod: 8080"}},
 	{"CTL-007", "a policy that lets every namespace in", func(s *ClusterScene) {
-		(*s.ingress())[1].From = []netv1.NetworkPolicyPeer{{NamespaceSelector: &metav1.LabelSelector{}}}
+		s.policy().Ingress[1].From = []netv1.NetworkPolicyPeer{{NamespaceSelector: &metav1.LabelSelector{}}}
 	}, []string{"Deployment/istio-system/istiod: every pod reaches 15014"}},
 	{"CTL-007", "a policy that lets every address in", func(s *ClusterScene) {
-		(*s.ingress())[1].From = []netv1.NetworkPolicyPeer{{IPBlock: &netv1.IPBlock{CIDR: "0.0.0.0/0"}}}
+		s.policy().Ingress[1].From = []netv1.NetworkPolicyPeer{{IPBlock: &netv1.IPBlock{CIDR: "0.0.0.0/0"}}}
 	}, []string{"Deployment/istio-system/istiod: every pod reaches 15014"}},
 	{"CTL-007", "a range of ports", func(s *ClusterScene) {
 		end := int32(15012)
-		(*s.ingress())[0].Ports[0].Port.IntVal, (*s.ingress())[0].Ports[0].EndPort = 15000, &end
+		s.policy().Ingress[0].Ports[0].Port.IntVal, s.policy().Ingress[0].Ports[0].EndPort = 15000, &end
 	}, []string{"Deployment/istio-system/istiod: every pod reaches 15010"}},
 	{"CTL-007", "a port by name", func(s *ClusterScene) {
 		name := intstr.FromString("grpc-xds")
-		(*s.ingress())[0].Ports[0].Port = &name
+		s.policy().Ingress[0].Ports[0].Port = &name
 		s.ControlPlanes[0].Ports = []facts.ContainerPort{{Name: "grpc-xds", Number: 15010}}
 	}, []string{"Deployment/istio-system/istiod: every pod reaches 15010"}},
 	{"CTL-007", "another protocol", func(s *ClusterScene) {
 		udp := corev1.ProtocolUDP
-		*s.ingress() = append(*s.ingress(), netv1.NetworkPolicyIngressRule{Ports: []netv1.NetworkPolicyPort{{Protocol: &udp}}})
+		s.policy().Ingress = append(s.policy().Ingress, netv1.NetworkPolicyIngressRule{Ports: []netv1.NetworkPolicyPort{{Protocol: &udp}}})
 	}, nil},
 	{"CTL-007", "ports that are off, the pod's own, or elsewhere", func(s *ClusterScene) {
 		s.Control.Policies = nil

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	rbacv1 "k8s.io/api/rbac/v1"
-
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
@@ -107,7 +105,7 @@ func (s *ClusterScene) holders(g facts.Grant) ([]string, []facts.Power) {
 		}
 		if held {
 			name := subject.Kind + "/" + subject.Name
-			if subject.Kind == rbacv1.ServiceAccountKind {
+			if subject.Kind == facts.SubjectServiceAccount {
 				name = subject.Kind + "/" + cmp.Or(subject.Namespace, g.Namespace) + "/" + subject.Name
 			}
 			holders = append(holders, name)
@@ -137,11 +135,11 @@ func (s *ClusterScene) counts(p facts.Power, namespace string) bool {
 }
 
 // meant says whether somebody is to have a power.
-func (s *ClusterScene) meant(p facts.Power, g facts.Grant, subject rbacv1.Subject) bool {
+func (s *ClusterScene) meant(p facts.Power, g facts.Grant, subject facts.Subject) bool {
 	switch subject.Kind {
-	case rbacv1.GroupKind:
+	case facts.SubjectGroup:
 		return subject.Name == "system:masters" || (subject.Name == "kubeadm:cluster-admins" && g.Role.Name == "cluster-admin")
-	case rbacv1.UserKind:
+	case facts.SubjectUser:
 		return slices.Contains([]string{"system:apiserver", "system:kube-controller-manager", "system:kube-scheduler"}, subject.Name)
 	}
 	switch namespace := cmp.Or(subject.Namespace, g.Namespace); namespace {

@@ -3,28 +3,26 @@ package audit
 import (
 	"fmt"
 
-	rbacv1 "k8s.io/api/rbac/v1"
-
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 )
 
 // bind has somebody, as KIND/NAME or ServiceAccount/NAMESPACE/NAME's parts, bound
 // to a role in a namespace; empty for the cluster.
-func (s *ClusterScene) bind(namespace, role string, to rbacv1.Subject, powers ...facts.Power) {
+func (s *ClusterScene) bind(namespace, role string, to facts.Subject, powers ...facts.Power) {
 	kind := "RoleBinding"
 	if namespace == "" {
 		kind = "ClusterRoleBinding"
 	}
 	s.Control.Grants = append(s.Control.Grants, facts.Grant{
 		Source: facts.Source{Kind: kind, Namespace: namespace, Name: fmt.Sprintf("b%d", len(s.Control.Grants))},
-		Role:   facts.Source{Kind: "ClusterRole", Name: role}, Powers: powers, Subjects: []rbacv1.Subject{to},
+		Role:   facts.Source{Kind: "ClusterRole", Name: role}, Powers: powers, Subjects: []facts.Subject{to},
 	})
 }
 
-func user(name string) rbacv1.Subject  { return rbacv1.Subject{Kind: rbacv1.UserKind, Name: name} }
-func group(name string) rbacv1.Subject { return rbacv1.Subject{Kind: rbacv1.GroupKind, Name: name} }
-func runs(namespace, name string) rbacv1.Subject {
-	return rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: name}
+func user(name string) facts.Subject  { return facts.Subject{Kind: facts.SubjectUser, Name: name} }
+func group(name string) facts.Subject { return facts.Subject{Kind: facts.SubjectGroup, Name: name} }
+func runs(namespace, name string) facts.Subject {
+	return facts.Subject{Kind: facts.SubjectServiceAccount, Namespace: namespace, Name: name}
 }
 
 var rightsCases = []examinedCluster{

@@ -59,7 +59,9 @@ func TestControl(t *testing.T) {
 		{"CTL-008", "refused by the mesh", func(s *Scene) { s.said(condition("WaypointAccepted", "False", 2)) },
 			[]string{"AuthorizationPolicy/theirs: what it says is not in force, or not all of it: istiod reports WaypointAccepted=False (Why): because"}},
 		{"CTL-008", "of what it was before", func(s *Scene) { s.said(condition("WaypointAccepted", "False", 1)) }, nil},
-		{"CTL-008", "taken", func(s *Scene) { s.said(condition("ZtunnelAccepted", "True", 2), condition("istio.io/WaypointBound", "False", 2)) }, nil},
+		{"CTL-008", "taken", func(s *Scene) {
+			s.said(condition("ZtunnelAccepted", "True", 2), condition("istio.io/WaypointBound", "False", 2))
+		}, nil},
 		{"CTL-008", "wrong by analysis", func(s *Scene) { s.said().ValidationMessages = analysed(analysis.AnalysisMessageBase_ERROR) },
 			[]string{"AuthorizationPolicy/theirs: istiod reports IST0101 ReferencedResourceNotFound"}},
 		{"CTL-008", "odd by analysis", func(s *Scene) { s.said().ValidationMessages = analysed(analysis.AnalysisMessageBase_WARNING) },

@@ -1,11 +1,8 @@
 package facts
 
 import (
-	"slices"
 	"strings"
 
-	netv1 "k8s.io/api/networking/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -18,8 +15,7 @@ type Control struct {
 	// PolicyEnforced says whether the cluster's network enforces NetworkPolicy.
 	PolicyEnforced Tristate
 	// Policies are the NetworkPolicies of the mesh's namespace, sorted by name.
-	// They are the cache's own.
-	Policies []*netv1.NetworkPolicy
+	Policies []Object
 	// Webhooks are the configurations by which the API server calls istiod,
 	// sorted.
 	Webhooks []WebhookConfiguration
@@ -105,11 +101,7 @@ const (
 
 // AllPowers are the powers, in a fixed order.
 func AllPowers() []Power {
-	var out []Power
-	for _, r := range rights {
-		out = append(out, r.power)
-	}
-	return out
+	return []Power{PowerMesh, PowerPosture, PowerProfiles, PowerSecrets, PowerTokens, PowerRights, PowerImpersonate}
 }
 
 // Grant is a binding of a role with powers.
@@ -118,74 +110,19 @@ type Grant struct {
 	Source
 	Role     Source
 	Powers   []Power
-	Subjects []rbacv1.Subject
+	Subjects []Subject
 }
 
-// right is what a rule has to allow for a power.
-type right struct {
-	power                    Power
-	groups, resources, verbs []string
-	// names are those to which a rule may be limited and have the power still;
-	// nil: any.
-	names func(string) bool
-}
+// Subject is a User, a Group or a ServiceAccount, whose namespace is that of the
+// binding where it is empty.
+type Subject struct{ Kind, Namespace, Name string }
 
-var writes = []string{"create", "update", "patch", "delete", "deletecollection"}
-
-func none(string) bool { return false }
-
-// authoritySecrets are the secrets with the key of the mesh's authority
-// (istio.io/docs, "Plug in CA Certificates").
-func authoritySecrets(name string) bool { return name == "istio-ca-secret" || name == "cacerts" }
-
-func controlAccounts(name string) bool { return strings.HasPrefix(name, "istiod") }
-
-const rbacGroup = rbacv1.GroupName
-
-var rights = []right{
-	{PowerMesh, []string{"networking.istio.io", "security.istio.io", "telemetry.istio.io", "extensions.istio.io"}, nil, writes, nil},
-	{PowerPosture, []string{"meshsecurity.io"}, []string{"meshsecuritybaselines", "meshsecurityexceptions"}, writes, nil},
-	{PowerProfiles, []string{"meshsecurity.io"}, []string{"meshsecurityprofiles"}, writes, nil},
-	{PowerSecrets, []string{""}, []string{"secrets"}, []string{"get", "list", "watch"}, authoritySecrets},
-	{PowerTokens, []string{""}, []string{"serviceaccounts/token"}, []string{"create"}, controlAccounts},
-	{PowerRights, []string{rbacGroup}, []string{"roles", "clusterroles"}, []string{"escalate", "bind"}, none},
-	{PowerImpersonate, []string{""}, []string{"users", "groups", "serviceaccounts"}, []string{"impersonate"}, none},
-}
-
-// Powers are those that the rules of a role give, in a fixed order. A rule for
-// objects by name gives a power where one of the names is the mesh's own, and
-// the power to change configuration in any case.
-func Powers(rules ...rbacv1.PolicyRule) []Power {
-	var out []Power
-	for _, r := range rights {
-		if slices.ContainsFunc(rules, r.given) {
-			out = append(out, r.power)
-		}
-	}
-	return out
-}
-
-func (r right) given(rule rbacv1.PolicyRule) bool {
-	if !allows(rule.APIGroups, r.groups) || !allows(rule.Verbs, r.verbs) {
-		return false
-	}
-	if len(rule.ResourceNames) > 0 && r.names != nil && !slices.ContainsFunc(rule.ResourceNames, r.names) {
-		return false
-	}
-	if r.resources == nil {
-		// What is written to a status changes nothing that the mesh does.
-		return slices.ContainsFunc(rule.Resources, func(s string) bool { return !strings.HasSuffix(s, "/status") })
-	}
-	return allows(rule.Resources, r.resources) || slices.ContainsFunc(r.resources, func(s string) bool {
-		_, sub, ok := strings.Cut(s, "/")
-		return ok && slices.Contains(rule.Resources, "*/"+sub)
-	})
-}
-
-// allows says whether a list of a rule has one of the wanted, or all there are.
-func allows(have, wanted []string) bool {
-	return slices.Contains(have, "*") || slices.ContainsFunc(wanted, func(w string) bool { return slices.Contains(have, w) })
-}
+// The kinds of subjects.
+const (
+	SubjectUser           = "User"
+	SubjectGroup          = "Group"
+	SubjectServiceAccount = "ServiceAccount"
+)
 
 // Place is the service and namespace that a host of the mesh stands for, as an
 // object of a namespace names it: a name without a dot is one of its own

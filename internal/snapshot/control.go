@@ -98,7 +98,7 @@ func (r *Reader) policiesOfMesh(ctx context.Context, c *facts.Control) error {
 	for i := range list.Items {
 		c.Policies = append(c.Policies, &list.Items[i])
 	}
-	slices.SortFunc(c.Policies, func(a, b *netv1.NetworkPolicy) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(c.Policies, func(a, b facts.Object) int { return cmp.Compare(a.GetName(), b.GetName()) })
 	return nil
 }
 
@@ -225,7 +225,7 @@ func rulesOf(o client.Object) []rbacv1.PolicyRule {
 
 func powerKeys(o client.Object) []string {
 	var out []string
-	for _, p := range facts.Powers(rulesOf(o)...) {
+	for _, p := range powers(rulesOf(o)...) {
 		out = append(out, string(p))
 	}
 	return out
@@ -235,7 +235,7 @@ func powerKeys(o client.Object) []string {
 func powerful(rules []rbacv1.PolicyRule) []rbacv1.PolicyRule {
 	var out []rbacv1.PolicyRule
 	for _, r := range rules {
-		if len(facts.Powers(r)) > 0 {
+		if len(powers(r)) > 0 {
 			out = append(out, r)
 		}
 	}
@@ -294,8 +294,8 @@ func (r *Reader) grants(ctx context.Context, out *facts.Cluster) error {
 			}
 		}
 	}
-	for role, powers := range roles {
-		if err := r.bindings(ctx, out, role, powers, kinds); err != nil {
+	for role, held := range roles {
+		if err := r.bindings(ctx, out, role, held, kinds); err != nil {
 			return err
 		}
 	}
@@ -305,11 +305,11 @@ func (r *Reader) grants(ctx context.Context, out *facts.Cluster) error {
 	return nil
 }
 
-func (r *Reader) bindings(ctx context.Context, out *facts.Cluster, role facts.Source, powers []facts.Power, kinds map[string]bool) error {
+func (r *Reader) bindings(ctx context.Context, out *facts.Cluster, role facts.Source, held []facts.Power, kinds map[string]bool) error {
 	by := client.MatchingFields{RoleIndex: roleKey(role.Kind, role.Namespace, role.Name)}
 	if kinds["RoleBinding"] {
 		scopes := [][]client.ListOption{{by}}
-		if !slices.ContainsFunc(powers, everywhere) {
+		if !slices.ContainsFunc(held, everywhere) {
 			// Every namespace may bind it: of most, nothing follows.
 			scopes = nil
 			for _, ns := range unique([]string{out.Mesh.Namespace, out.Mesh.RootNamespace, r.Namespace}) {
@@ -326,7 +326,7 @@ func (r *Reader) bindings(ctx context.Context, out *facts.Cluster, role facts.So
 			for i := range list.Items {
 				b := &list.Items[i]
 				out.Control.Grants = append(out.Control.Grants, facts.Grant{
-					Source: facts.Source{Kind: "RoleBinding", Namespace: b.Namespace, Name: b.Name}, Role: role, Powers: powers, Subjects: b.Subjects})
+					Source: facts.Source{Kind: "RoleBinding", Namespace: b.Namespace, Name: b.Name}, Role: role, Powers: held, Subjects: bound(b.Subjects)})
 			}
 		}
 	}
@@ -338,10 +338,18 @@ func (r *Reader) bindings(ctx context.Context, out *facts.Cluster, role facts.So
 		for i := range list.Items {
 			b := &list.Items[i]
 			out.Control.Grants = append(out.Control.Grants, facts.Grant{
-				Source: facts.Source{Kind: "ClusterRoleBinding", Name: b.Name}, Role: role, Powers: powers, Subjects: b.Subjects})
+				Source: facts.Source{Kind: "ClusterRoleBinding", Name: b.Name}, Role: role, Powers: held, Subjects: bound(b.Subjects)})
 		}
 	}
 	return nil
+}
+
+func bound(subjects []rbacv1.Subject) []facts.Subject {
+	var out []facts.Subject
+	for _, s := range subjects {
+		out = append(out, facts.Subject{Kind: s.Kind, Namespace: s.Namespace, Name: s.Name})
+	}
+	return out
 }
 
 // sharedKeys finds what other namespaces see.

@@ -97,9 +97,9 @@ func TestServiceFactsFillInTheTargetPort(t *testing.T) {
 	}
 }
 
-// Of what istiod is told, the cache keeps what makes callers of every trust domain the mesh's.
+// Of what istiod is told, the cache keeps what decides how safe it is.
 func TestTrimKeepsWhatIstiodIsTold(t *testing.T) {
-	for value, want := range map[string]int{"true": 1, "1": 1, "false": 0, "": 0, "maybe": 0} {
+	for value, want := range map[string]int{"true": 1, "1": 1, "false": 1, "": 1, "maybe": 1} {
 		d := &appsv1.Deployment{}
 		d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "discovery", Env: []corev1.EnvVar{{Name: "PILOT_SKIP_VALIDATE_TRUST_DOMAIN", Value: value}, {Name: "REVISION", Value: "true"}}}}
 		trimmed, err := Trim(d)

@@ -50,9 +50,9 @@ func Trim(in any) (any, error) {
 	case *batchv1.CronJob:
 		return trimCronJob(o), nil
 	case *rbacv1.RoleBinding:
-		return &rbacv1.RoleBinding{TypeMeta: o.TypeMeta, ObjectMeta: trimMeta(o.ObjectMeta), Subjects: o.Subjects, RoleRef: o.RoleRef}, nil
+		return &rbacv1.RoleBinding{TypeMeta: o.TypeMeta, ObjectMeta: trimMeta(o.ObjectMeta), Subjects: trimSubjects(o.Subjects), RoleRef: o.RoleRef}, nil
 	case *rbacv1.ClusterRoleBinding:
-		return &rbacv1.ClusterRoleBinding{TypeMeta: o.TypeMeta, ObjectMeta: trimMeta(o.ObjectMeta), Subjects: o.Subjects, RoleRef: o.RoleRef}, nil
+		return &rbacv1.ClusterRoleBinding{TypeMeta: o.TypeMeta, ObjectMeta: trimMeta(o.ObjectMeta), Subjects: trimSubjects(o.Subjects), RoleRef: o.RoleRef}, nil
 	case *rbacv1.Role:
 		return &rbacv1.Role{TypeMeta: o.TypeMeta, ObjectMeta: trimMeta(o.ObjectMeta), Rules: powerful(o.Rules)}, nil
 	case *rbacv1.ClusterRole:

@@ -7,6 +7,7 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	netv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -113,6 +114,15 @@ func trimCronJob(j *batchv1.CronJob) *batchv1.CronJob {
 			}
 			to.Annotations[key] = v
 		}
+	}
+	return out
+}
+
+// trimSubjects keeps who is bound. There is one API group for each kind.
+func trimSubjects(subjects []rbacv1.Subject) []rbacv1.Subject {
+	var out []rbacv1.Subject
+	for _, s := range subjects {
+		out = append(out, rbacv1.Subject{Kind: s.Kind, Namespace: s.Namespace, Name: s.Name})
 	}
 	return out
 }

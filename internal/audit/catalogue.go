@@ -11,7 +11,7 @@ var inbound = []v1alpha1.Area{v1alpha1.AreaMutualTLS, v1alpha1.AreaAuthorization
 
 // catalogue is made once: every look at a namespace goes through it.
 var catalogue = func() []Check {
-	out := slices.Concat(logChecks(), authorizationChecks(), controlChecks(), controlPlaneChecks(), hostChecks(), rightsChecks(), statusChecks(), webhookChecks(), egressChecks(), enrolmentChecks(), lockChecks(), mutualTLSChecks(), networkChecks(), vulnerabilityChecks())
+	out := slices.Concat(logChecks(), authorizationChecks(), controlChecks(), controlPlaneChecks(), hostChecks(), rightsChecks(), statusChecks(), webhookChecks(), egressChecks(), enrolmentChecks(), lockChecks(), mutualTLSChecks(), networkChecks(), profileChecks(), vulnerabilityChecks())
 	slices.SortFunc(out, func(a, b Check) int { return strings.Compare(a.ID, b.ID) })
 	return out
 }()

@@ -39,6 +39,24 @@ func controlChecks() []Check {
 	}
 }
 
+func profileChecks() []Check {
+	return []Check{{
+		ID: "PROF-001", Title: "somebody else owns a part of the profile than who applied it", Severity: v1alpha1.SeverityMedium,
+		Remediation: "apply the profile again with the field in it, or take the field out; where who applies it has a field in common with others, have it forced",
+		Limits:      "Who applied it is the field manager of a server-side apply, or of a client-side one, that owns most of the spec; where nobody applied it, everybody may own a part. Tools for GitOps don't see fields that the repository leaves out. A change of owners alone, with no change of the spec, is seen when the namespace is looked at for another reason.",
+		References:  []string{"https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management"},
+		examine:     profileTaken,
+	}}
+}
+
+func profileTaken(s *Scene) []Finding {
+	var out []Finding
+	for _, t := range s.Taken {
+		out = append(out, open("MeshSecurityProfile/"+s.Profile, "%s owns %s, and not %s, who applied the profile", t.By, mesh.Some(t.Fields), t.Applier))
+	}
+	return out
+}
+
 // driftLeft reports what is not as desired and not corrected.
 func driftLeft(s *Scene) []Finding {
 	var out []Finding

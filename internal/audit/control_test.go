@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/drift"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 )
@@ -73,6 +74,15 @@ func TestControl(t *testing.T) {
 		{"CTL-009", "left", func(s *Scene) {
 			s.Drift = []Drift{{Resource: "PeerAuthentication/msp-default", What: "Modified by kubectl"}}
 		}, []string{"PeerAuthentication/msp-default: left so: Modified by kubectl"}},
+	})
+}
+
+func TestProfileIsOfWhoAppliedIt(t *testing.T) {
+	exam(t, "PROF", []examined{
+		{"PROF-001", "an edit", func(s *Scene) {
+			s.Profile, s.Taken = "main", []drift.Taken{{By: "kubectl-edit", Applier: "argocd-controller", Fields: []string{"spec.authorization.rules"}}}
+		}, []string{"MeshSecurityProfile/main: kubectl-edit owns spec.authorization.rules, and not argocd-controller, who applied the profile"}},
+		{"PROF-001", "no edit", func(s *Scene) { s.Profile = "main" }, nil},
 	})
 }
 

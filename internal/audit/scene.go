@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/meshsecurity/mesh-security-operator/internal/drift"
 	"github.com/meshsecurity/mesh-security-operator/internal/effective"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 )
@@ -21,6 +22,10 @@ type Scene struct {
 	Routings []facts.Routing
 	// Drift that is not corrected.
 	Drift []Drift
+	// Taken are fields of the profile, of the name Profile, that somebody else
+	// owns than who applied it.
+	Profile string
+	Taken   []drift.Taken
 	// Now is when the namespace is looked at.
 	Now time.Time
 	// Bulletins is the text of the table of vulnerabilities that takes the place

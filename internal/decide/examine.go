@@ -15,6 +15,9 @@ func (d *Decision) examine(o facts.Observed) {
 		Ours:  d.ours(o, d.Left), Others: d.foreign(o), Influences: o.Influences,
 		Routings: o.Routings, Now: d.at, Bulletins: o.Bulletins,
 	}
+	if d.Profile != nil {
+		s.Profile, s.Taken = d.Profile.Name, drift.TakenOf(d.Profile.ManagedFields)
+	}
 	for _, c := range d.Changes {
 		if c.Drift && c.Type != drift.Conflict && d.Left(c) {
 			s.Drift = append(s.Drift, audit.Drift{Resource: c.Resource(), What: fmt.Sprintf("%s by %s", c.Type, c.Actor)})

@@ -64,7 +64,7 @@ func Trim(in any) (any, error) {
 	case *networkingv1.Gateway:
 		return trimGateway(o), nil
 	case *v1alpha1.MeshSecurityProfile:
-		o.ManagedFields = overridesSet(o.ManagedFields)
+		o.ManagedFields = append(overridesSet(o.ManagedFields), drift.TakenDigest(o.ManagedFields)...)
 	case metav1.Object:
 		o.SetManagedFields(nil)
 	}

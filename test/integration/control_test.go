@@ -170,4 +170,24 @@ var _ = Describe("Who commands the mesh", func() {
 		shared.kubectl("-n", "commanded", "delete", "rolebinding", "developers")
 		Eventually(found).Should(BeEmpty())
 	})
+
+	It("is told of a profile of which somebody else owns a part", func(ctx SpecContext) {
+		shared.namespace("co-owned")
+		shared.apply(strict("co-owned"))
+		shared.ready(ctx, "co-owned", "main")
+		owners := func() []string {
+			var out []string
+			for _, f := range shared.profile(ctx, "co-owned", "main").Status.Findings {
+				if f.Check == "PROF-001" {
+					out = append(out, f.Message)
+				}
+			}
+			return out
+		}
+		Expect(owners()).To(BeEmpty())
+		shared.kubectl("-n", "co-owned", "patch", "msp", "main", "--type=merge", "--field-manager=by-hand", "-p", `{"spec":{"logging":{"accessLog":"Denied"}}}`)
+		Eventually(owners).Should(ConsistOf("by-hand owns spec.logging.accessLog, and not kubectl, who applied the profile"))
+		shared.kubectl("-n", "co-owned", "patch", "msp", "main", "--type=merge", "--field-manager=by-hand", "-p", `{"spec":{"logging":null}}`)
+		Eventually(owners).Should(BeEmpty())
+	})
 })

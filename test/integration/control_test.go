@@ -185,9 +185,9 @@ var _ = Describe("Who commands the mesh", func() {
 			return out
 		}
 		Expect(owners()).To(BeEmpty())
-		shared.kubectl("-n", "co-owned", "patch", "msp", "main", "--type=merge", "--field-manager=by-hand", "-p", `{"spec":{"logging":{"accessLog":"Denied"}}}`)
-		Eventually(owners).Should(ConsistOf("by-hand owns spec.logging.accessLog, and not kubectl, who applied the profile"))
-		shared.kubectl("-n", "co-owned", "patch", "msp", "main", "--type=merge", "--field-manager=by-hand", "-p", `{"spec":{"logging":null}}`)
+		shared.kubectl("-n", "co-owned", "patch", "msp", "main", "--type=merge", "--field-manager=by-hand", "-p", `{"spec":{"drift":{"policy":"Correct"}}}`)
+		Eventually(owners).Should(ConsistOf("by-hand owns spec.drift.policy, and not kubectl, who applied the profile"))
+		shared.kubectl("-n", "co-owned", "patch", "msp", "main", "--type=merge", "--field-manager=by-hand", "-p", `{"spec":{"drift":null}}`)
 		Eventually(owners).Should(BeEmpty())
 	})
 })

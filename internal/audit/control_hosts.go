@@ -58,26 +58,39 @@ func (s *ClusterScene) clusterOwners(host string) (owners []string, inside bool)
 	return []string{name[strings.LastIndex(name, ".")+1:]}, true
 }
 
-// declarers are the namespaces of the oldest entries for the hosts that a host
-// covers. older limits them to those that are older than one.
-func (s *ClusterScene) declarers(host string, older *facts.SharedEntry) []string {
-	oldest := map[string]facts.SharedEntry{}
+// declared are the oldest entries for each host, whose namespaces it belongs to.
+type declared map[string]facts.SharedEntry
+
+func (s *ClusterScene) declared() declared {
+	out := declared{}
 	for _, e := range s.Control.Entries {
-		if older != nil && !before(e, *older) {
-			continue
-		}
 		for _, h := range e.Hosts {
-			if h != host && (older != nil || !effective.Covers(host, h)) {
-				continue
-			}
-			if have, seen := oldest[h]; !seen || before(e, have) {
-				oldest[h] = e
+			if have, seen := out[h]; !seen || before(e, have) {
+				out[h] = e
 			}
 		}
 	}
+	return out
+}
+
+// exactly is the namespace that a host belongs to.
+func (d declared) exactly(host string) []string {
+	if e, ok := d[host]; ok {
+		return []string{e.Namespace}
+	}
+	return nil
+}
+
+// below are the namespaces that the hosts belong to which a host covers.
+func (d declared) below(host string) []string {
+	if !strings.HasPrefix(host, "*") {
+		return d.exactly(host)
+	}
 	var out []string
-	for _, e := range oldest {
-		out = append(out, e.Namespace)
+	for h, e := range d {
+		if effective.Covers(host, h) {
+			out = append(out, e.Namespace)
+		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
@@ -88,13 +101,14 @@ func before(a, b facts.SharedEntry) bool {
 	return cmp.Or(a.Created.Compare(b.Created.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name)) < 0
 }
 
-// takes are the hosts of an object of a namespace that belong to others.
-func (s *ClusterScene) takes(namespace string, hosts []string, older *facts.SharedEntry) []taken {
+// takes are the hosts of an object of a namespace that belong to others, those
+// outside of the cluster by who declares them.
+func (s *ClusterScene) takes(namespace string, hosts []string, declarers func(host string) []string) []taken {
 	var out []taken
 	for _, h := range hosts {
 		owners, inside := s.clusterOwners(h)
 		if !inside {
-			owners = s.declarers(h, older)
+			owners = declarers(h)
 			if len(owners) == 0 {
 				continue
 			}
@@ -120,8 +134,9 @@ func seenBy(exported []string) string {
 
 func hostsTaken(s *ClusterScene) []Finding {
 	var out []Finding
+	known := s.declared()
 	for _, r := range s.Control.Routes {
-		hosts := s.takes(r.Namespace, r.Hosts, nil)
+		hosts := s.takes(r.Namespace, r.Hosts, known.below)
 		if len(hosts) == 0 {
 			continue
 		}
@@ -135,7 +150,7 @@ func hostsTaken(s *ClusterScene) []Finding {
 		if e.Namespace == s.Mesh.RootNamespace {
 			continue
 		}
-		hosts := s.takes(e.Namespace, e.Hosts, &e)
+		hosts := s.takes(e.Namespace, e.Hosts, known.exactly)
 		if len(hosts) == 0 {
 			continue
 		}
@@ -198,8 +213,9 @@ func (s *ClusterScene) away(r facts.SharedRoute) []elsewhere {
 // of others elsewhere.
 func ledAwayByOthers(s *ClusterScene) []Finding {
 	var out []Finding
+	known := s.declared()
 	for _, r := range s.Control.Routes {
-		hosts := s.takes(r.Namespace, r.Hosts, nil)
+		hosts := s.takes(r.Namespace, r.Hosts, known.below)
 		if len(hosts) == 0 {
 			continue
 		}

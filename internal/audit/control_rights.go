@@ -2,6 +2,7 @@ package audit
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -43,35 +44,30 @@ var powersInWords = map[facts.Power]string{
 func rightsGiven(s *ClusterScene) []Finding {
 	const many = 10
 	out := s.untold(rightsKinds, "who may command the mesh")
-	wide := map[facts.Source][]facts.Grant{}
+	tenants := map[facts.Source][]facts.Grant{}
 	for _, g := range s.Control.Grants {
-		holders, powers := s.holders(g)
-		if len(holders) == 0 {
-			continue
+		switch {
+		case !slices.ContainsFunc(g.Subjects, func(to facts.Subject) bool { return len(s.holds(g, to)) > 0 }):
+		case g.Namespace != "" && g.Role.Namespace == "" && !s.core(g.Namespace):
+			tenants[g.Role] = append(tenants[g.Role], g)
+		default:
+			out = append(out, s.holder(g))
 		}
-		f := open(g.In(""), "by %s, %s may%s %s", g.Role.In(g.Namespace), mesh.Some(holders), scope(g.Namespace), inWords(powers))
-		if g.Namespace != "" && g.Role.Namespace == "" && !s.core(g.Namespace) {
-			wide[g.Role] = append(wide[g.Role], g)
-		}
-		out = append(out, f)
 	}
-	for role, grants := range wide {
+	for role, grants := range tenants {
 		if len(grants) <= many {
+			for _, g := range grants {
+				out = append(out, s.holder(g))
+			}
 			continue
 		}
-		var namespaces []string
+		namespaces := map[string]bool{}
 		for _, g := range grants {
-			namespaces = append(namespaces, g.Namespace)
+			namespaces[g.Namespace] = true
 		}
-		slices.Sort(namespaces)
-		namespaces = slices.Compact(namespaces)
-		bound := map[string]bool{}
-		for _, g := range grants {
-			bound[g.In("")] = true
-		}
-		out = slices.DeleteFunc(out, func(f Finding) bool { return bound[f.Subject] })
-		_, powers := s.holders(grants[0])
-		out = append(out, open(role.In(""), "in namespaces %s, whoever it is bound to may %s", mesh.Some(namespaces), inWords(powers)))
+		// What counts in a tenant's namespace is the same in each.
+		may := slices.DeleteFunc(slices.Clone(grants[0].Powers), func(p facts.Power) bool { return !s.counts(p, grants[0].Namespace) })
+		out = append(out, open(role.In(""), "in namespaces %s, whoever it is bound to may %s", mesh.Some(slices.Sorted(maps.Keys(namespaces))), inWords(may)))
 	}
 	return out
 }
@@ -91,28 +87,38 @@ func inWords(powers []facts.Power) string {
 	return strings.Join(out, ", ")
 }
 
-// holders are the subjects of a binding to whom it gives something that they
-// are not meant to have, and what.
-func (s *ClusterScene) holders(g facts.Grant) ([]string, []facts.Power) {
-	given := map[facts.Power]bool{}
-	var holders []string
-	for _, subject := range g.Subjects {
-		held := false
-		for _, p := range g.Powers {
-			if s.counts(p, g.Namespace) && !s.meant(p, g, subject) {
-				given[p], held = true, true
-			}
-		}
-		if held {
-			name := subject.Kind + "/" + subject.Name
-			if subject.Kind == facts.SubjectServiceAccount {
-				name = subject.Kind + "/" + cmp.Or(subject.Namespace, g.Namespace) + "/" + subject.Name
-			}
-			holders = append(holders, name)
+// holds are the powers that a binding gives somebody who is not meant to have them.
+func (s *ClusterScene) holds(g facts.Grant, to facts.Subject) []facts.Power {
+	var out []facts.Power
+	for _, p := range g.Powers {
+		if s.counts(p, g.Namespace) && !s.meant(p, g, to) {
+			out = append(out, p)
 		}
 	}
+	return out
+}
+
+// holder is the finding about one binding.
+func (s *ClusterScene) holder(g facts.Grant) Finding {
+	given := map[facts.Power]bool{}
+	var holders []string
+	for _, to := range g.Subjects {
+		held := s.holds(g, to)
+		if len(held) == 0 {
+			continue
+		}
+		for _, p := range held {
+			given[p] = true
+		}
+		name := to.Kind + "/" + to.Name
+		if to.Kind == facts.SubjectServiceAccount {
+			name = to.Kind + "/" + cmp.Or(to.Namespace, g.Namespace) + "/" + to.Name
+		}
+		holders = append(holders, name)
+	}
 	slices.Sort(holders)
-	return slices.Compact(holders), slices.DeleteFunc(facts.AllPowers(), func(p facts.Power) bool { return !given[p] })
+	may := slices.DeleteFunc(facts.AllPowers(), func(p facts.Power) bool { return !given[p] })
+	return open(g.In(""), "by %s, %s may%s %s", g.Role.In(g.Namespace), mesh.Some(slices.Compact(holders)), scope(g.Namespace), inWords(may))
 }
 
 // core says whether a namespace is the mesh's own or the operator's.

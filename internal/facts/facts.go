@@ -193,6 +193,8 @@ type Pod struct {
 	// Tampering lists, in words, settings of the pod by which its containers can
 	// change or evade the proxy beside them.
 	Tampering []string
+	// Obsolete are the names of annotations of it that Istio means to drop, sorted.
+	Obsolete []string
 	// NativeSidecar is true when the proxy ends by itself once the pod's own
 	// containers have.
 	NativeSidecar bool

@@ -52,7 +52,7 @@ type ClusterReconciler struct {
 // Reconcile observes, examines and reports.
 func (r *ClusterReconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	if r.ready() != nil {
-		return reconcile.Result{RequeueAfter: retryWatch}, nil
+		return reconcile.Result{RequeueAfter: retryWatch}, nil //nolint:nilerr // it is looked at again when the caches are filled
 	}
 	observed, err := r.Reader.Cluster(ctx)
 	if err != nil {

@@ -79,7 +79,7 @@ func concernsControl(o client.Object) bool {
 	case *corev1.Service:
 		return o.Labels["app"] == istiodApp
 	case *netv1.NetworkPolicy:
-		return !managed(o)
+		return true
 	}
 	return false
 }
@@ -360,7 +360,9 @@ func sharedKeys(o client.Object) []string {
 			return nil
 		}
 	case *networkingv1.VirtualService:
-		if managed(o) || len(exports(o.Spec.GetExportTo(), o.Namespace)) == 0 {
+		// The operator's own are for their namespace alone: a name and a label that
+		// look like its own exempt nothing.
+		if len(exports(o.Spec.GetExportTo(), o.Namespace)) == 0 {
 			return nil
 		}
 		if g := o.Spec.GetGateways(); len(g) > 0 && !slices.Contains(g, "mesh") {

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 )
 
@@ -90,18 +91,23 @@ func TestConcernsOfWhoCommandsTheMesh(t *testing.T) {
 		"a route for its own":                    {route("shop", nil, nil, theirs, "cart", "*.shop.svc.cluster.local", "cart.shop", "cart.shop.svc"), false},
 		"a route for its own calls":              {route("evil", nil, []string{".", "evil"}, theirs), false},
 		"a route at a gateway":                   {route("evil", []string{"gw"}, nil, theirs), false},
-		"an entry for everybody":                 {entry(), true},
-		"an entry for itself":                    {entry("."), false},
-		"a role with a power":                    {&rbacv1.Role{Rules: []rbacv1.PolicyRule{rule("apps", "deployments", "get"), rule("security.istio.io", "*", "patch")}}, true},
-		"a role without":                         {&rbacv1.ClusterRole{Rules: []rbacv1.PolicyRule{rule("apps", "deployments", "*")}}, false},
-		"a binding":                              {&rbacv1.RoleBinding{Subjects: subject}, true},
-		"a binding of nobody":                    {&rbacv1.ClusterRoleBinding{}, false},
-		"an injector":                            {&admissionv1.MutatingWebhookConfiguration{ObjectMeta: labelled(map[string]string{"app": "sidecar-injector"})}, true},
-		"a validator":                            {&admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "istiod-default-validator"}}, true},
-		"another webhook":                        {&admissionv1.ValidatingWebhookConfiguration{ObjectMeta: labelled(map[string]string{"app": "istiod"})}, false},
-		"istiod's service":                       {&corev1.Service{ObjectMeta: labelled(map[string]string{"app": "istiod"})}, true},
-		"another service":                        {&corev1.Service{ObjectMeta: labelled(nil)}, false},
-		"a policy":                               {&netv1.NetworkPolicy{ObjectMeta: labelled(nil)}, true},
+		"a route that poses as the operator's": {func() client.Object {
+			v := route("evil", nil, nil, theirs)
+			v.Name, v.Labels = "msp-egress", map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByValue}
+			return v
+		}(), true},
+		"an entry for everybody": {entry(), true},
+		"an entry for itself":    {entry("."), false},
+		"a role with a power":    {&rbacv1.Role{Rules: []rbacv1.PolicyRule{rule("apps", "deployments", "get"), rule("security.istio.io", "*", "patch")}}, true},
+		"a role without":         {&rbacv1.ClusterRole{Rules: []rbacv1.PolicyRule{rule("apps", "deployments", "*")}}, false},
+		"a binding":              {&rbacv1.RoleBinding{Subjects: subject}, true},
+		"a binding of nobody":    {&rbacv1.ClusterRoleBinding{}, false},
+		"an injector":            {&admissionv1.MutatingWebhookConfiguration{ObjectMeta: labelled(map[string]string{"app": "sidecar-injector"})}, true},
+		"a validator":            {&admissionv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "istiod-default-validator"}}, true},
+		"another webhook":        {&admissionv1.ValidatingWebhookConfiguration{ObjectMeta: labelled(map[string]string{"app": "istiod"})}, false},
+		"istiod's service":       {&corev1.Service{ObjectMeta: labelled(map[string]string{"app": "istiod"})}, true},
+		"another service":        {&corev1.Service{ObjectMeta: labelled(nil)}, false},
+		"a policy":               {&netv1.NetworkPolicy{ObjectMeta: labelled(nil)}, true},
 	} {
 		if got := ConcernsCluster(c.o); got != c.want {
 			t.Errorf("%s: %t", name, got)

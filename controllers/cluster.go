@@ -7,16 +7,19 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	netv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -126,6 +129,9 @@ func (r *ClusterReconciler) setup(mgr ctrl.Manager) error {
 	for _, o := range []client.Object{&v1alpha1.MeshSecurityBaseline{}, &v1alpha1.MeshSecurityException{}, &corev1.Pod{}, &corev1.Service{}, &corev1.ServiceAccount{}} {
 		b = b.Watches(o, r.watch)
 	}
+	// What guards istiod is in its own namespace.
+	guards := predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetNamespace() == r.Reader.MeshNamespace })
+	b = b.Watches(&netv1.NetworkPolicy{}, r.watch, builder.WithPredicates(guards))
 	if err := b.Complete(r); err != nil {
 		return fmt.Errorf("set up the controller of the cluster's audit: %w", err)
 	}

@@ -2,13 +2,10 @@ package controllers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	corev1 "k8s.io/api/core/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -26,19 +23,14 @@ import (
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=validatingwebhookconfigurations;mutatingwebhookconfigurations,verbs=get;list;watch
 // +kubebuilder:rbac:groups=apiregistration.k8s.io,resources=apiservices,verbs=get;list;watch
 // +kubebuilder:rbac:groups=batch,resources=cronjobs,verbs=get;list;watch
-// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings;clusterrolebindings,verbs=get;list;watch
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings;clusterrolebindings;roles;clusterroles,verbs=get;list;watch
 
-// indexDependants prepares the look-ups of kinds that are always watched.
-func indexDependants(ctx context.Context, indexer client.FieldIndexer) error {
-	if err := errors.Join(
-		indexer.IndexField(ctx, &corev1.Pod{}, snapshot.AgentIndex, snapshot.AgentRole),
-		indexer.IndexField(ctx, &corev1.Pod{}, snapshot.LongLivedIndex, snapshot.LongLived),
-		indexer.IndexField(ctx, &corev1.ServiceAccount{}, snapshot.LongLivedIndex, snapshot.LongLived),
-		indexer.IndexField(ctx, &corev1.Pod{}, snapshot.DoorIndex, snapshot.DoorKeys),
-		indexer.IndexField(ctx, &corev1.Service{}, snapshot.DoorIndex, snapshot.DoorKeys),
-		indexer.IndexField(ctx, &apiextensionsv1.CustomResourceDefinition{}, snapshot.ConcernsIndex, snapshot.CRDConcerns),
-	); err != nil {
-		return fmt.Errorf("index what depends on namespaces: %w", err)
+// indexCore prepares the look-ups of kinds that are always watched.
+func indexCore(ctx context.Context, indexer client.FieldIndexer) error {
+	for _, i := range snapshot.CoreIndexes() {
+		if err := indexer.IndexField(ctx, i.Object, i.Field, i.Keys); err != nil {
+			return fmt.Errorf("index %T by %s: %w", i.Object, i.Field, err)
+		}
 	}
 	return nil
 }

@@ -72,6 +72,8 @@ type watchedKind struct {
 	versions []string
 	// concerns is an index of the kind; nil for none.
 	concerns func(client.Object) []string
+	// more are indexes by which the audit of the cluster reads the kind.
+	more map[string]client.IndexerFunc
 	// optional is true for a kind that may be forbidden: the operator works without it.
 	optional bool
 	// own is the cache that holds the kind, where it is one of its own.
@@ -115,7 +117,7 @@ func NewMeshKinds(c, optional cache.Cache, log logr.Logger, profiled func(contex
 		m.kinds[crd] = []*watchedKind{{gvk: gvk, versions: []string{gvk.Version}, enqueue: handle(gvk), object: func() client.Object { return snapshot.Metadata(gvk) }}}
 	}
 	for _, k := range snapshot.DependantKinds() {
-		w := &watchedKind{gvk: k.GroupKind.WithVersion(k.Versions[0]), versions: k.Versions, enqueue: depends(k), concerns: k.Concerns, optional: true}
+		w := &watchedKind{gvk: k.GroupKind.WithVersion(k.Versions[0]), versions: k.Versions, enqueue: depends(k), concerns: k.Concerns, more: snapshot.ClusterIndexes(k.GroupKind), optional: true}
 		w.object = func() client.Object { return k.New(w.gvk.Version) }
 		if k.CRD == "" {
 			m.always = append(m.always, w)
@@ -419,6 +421,9 @@ func (m *MeshKinds) index(ctx context.Context, k *watchedKind) error {
 	indexes := snapshot.Indexes()
 	if k.concerns != nil {
 		indexes = []snapshot.Index{{Kind: k.gvk, Field: snapshot.ConcernsIndex, Keys: k.concerns}}
+		for field, keys := range k.more {
+			indexes = append(indexes, snapshot.Index{Kind: k.gvk, Field: field, Keys: keys})
+		}
 	}
 	for _, i := range indexes {
 		if i.Kind != k.gvk || (k.optional && k.concerns == nil) {

@@ -111,12 +111,9 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.MeshSecurityProfile{}, referenceIndex, referenceKeys); err != nil {
 		return nil, fmt.Errorf("index profiles: %w", err)
 	}
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.MeshSecurityException{}, snapshot.ExceptionIndex, snapshot.ExceptionNamespaces); err != nil {
-		return nil, fmt.Errorf("index exceptions: %w", err)
-	}
 	known := &fleet{}
 	profiles := profileLookup{client: c, log: mgr.GetLogger(), fleet: known}
-	if err := indexDependants(ctx, mgr.GetFieldIndexer()); err != nil {
+	if err := indexCore(ctx, mgr.GetFieldIndexer()); err != nil {
 		return nil, err
 	}
 	own := owners

@@ -12,7 +12,8 @@ var inbound = []v1alpha1.Area{v1alpha1.AreaMutualTLS, v1alpha1.AreaAuthorization
 // catalogue is made once: every look at a namespace goes through it.
 var catalogue = func() []Check {
 	out := slices.Concat(
-		authorizationChecks(), certificateChecks(), controlChecks(), controlPlaneChecks(), declaredChecks(), egressChecks(), egressGatewayChecks(),
+		authorizationChecks(), certificateChecks(), controlChecks(), controlPlaneChecks(), declaredChecks(), hostChecks(), rightsChecks(), statusChecks(), webhookChecks(),
+		egressChecks(), egressGatewayChecks(),
 		enrolmentChecks(), lockChecks(), logChecks(), mutualTLSChecks(), networkChecks(), perimeterChecks(), vulnerabilityChecks(),
 	)
 	slices.SortFunc(out, func(a, b Check) int { return strings.Compare(a.ID, b.ID) })

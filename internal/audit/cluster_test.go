@@ -23,9 +23,10 @@ func clusterScene() *ClusterScene {
 	s.ControlPlaneRead = true
 	s.ControlPlanes = []facts.ControlPlane{{
 		Source:   facts.Source{Kind: "Deployment", Namespace: "istio-system", Name: "istiod"},
-		Revision: "default", Version: "1.31.1", Settings: map[string]string{},
+		Revision: "default", Version: "1.31.1", Settings: map[string]string{}, ServiceAccount: "istiod", Labels: map[string]string{"app": "istiod"},
 	}}
 	s.Certificates = soundCertificates()
+	s.Control = facts.Control{OperatorNamespace: "mesh-security-system", PolicyEnforced: facts.Yes, Policies: []facts.Object{istiodPolicy()}, Webhooks: meshWebhooks()}
 	return s
 }
 
@@ -42,7 +43,7 @@ type examinedCluster struct {
 // which it finds something.
 func TestCluster(t *testing.T) {
 	failing := map[string]bool{}
-	for _, c := range slices.Concat(controlPlaneCases, certificateCases, perimeterCases) {
+	for _, c := range slices.Concat(controlPlaneCases, certificateCases, perimeterCases, hostCases, rightsCases, webhookCases) {
 		t.Run(c.check+" "+c.name, func(t *testing.T) {
 			s := clusterScene()
 			c.change(s)

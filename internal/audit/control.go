@@ -16,9 +16,9 @@ func controlChecks() []Check {
 			ID: "CTL-002", Title: "calls are led or mirrored out of where they belong", Severity: v1alpha1.SeverityCritical,
 			Compliance:  []string{"NIST SP 800-204A SM-DR12"},
 			Remediation: "take the destination out of the VirtualService; where calls have to go there, add an egress rule for its host, service or namespace",
-			Limits:      "Looked at are VirtualServices for calls within the mesh, of the namespace and of the mesh's root namespace where they are exported to it: not those of other namespaces, and not routes of the Gateway API. Destinations in a namespace in which a gateway of the mesh runs are taken for that gateway. High where it is another namespace, Critical where it is outside the cluster.",
+			Limits:      "Looked at are VirtualServices for calls within the mesh, of the namespace and of the mesh's root namespace where they are exported to it, and for the cluster as a whole those by which a namespace leads away the calls of others for hosts that are not its own; not routes of the Gateway API. Destinations in a namespace in which a gateway of the mesh runs are taken for that gateway. High where it is another namespace, Critical where it is outside the cluster.",
 			References:  []string{"https://istio.io/latest/docs/reference/config/networking/virtual-service/", "https://istio.io/latest/news/security/istio-security-2026-002/"},
-			examine:     ledAway,
+			examine:     ledAway, cluster: ledAwayByOthers,
 		},
 		{
 			ID: "CTL-003", Title: "somebody adds code or settings to the proxies", Severity: v1alpha1.SeverityHigh,

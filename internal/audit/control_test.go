@@ -3,6 +3,10 @@ package audit
 import (
 	"testing"
 
+	analysis "istio.io/api/analysis/v1alpha1"
+	metaapi "istio.io/api/meta/v1alpha1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
@@ -52,10 +56,41 @@ func TestControl(t *testing.T) {
 		{"CTL-003", "a route is another check's", func(s *Scene) {
 			s.Influences = []facts.Influence{{Kind: "VirtualService", Namespace: "payments", Name: "split"}}
 		}, nil},
+		{"CTL-008", "refused by the mesh", func(s *Scene) { s.said(condition("WaypointAccepted", "False", 2)) },
+			[]string{"AuthorizationPolicy/theirs: what it says is not in force, or not all of it: istiod reports WaypointAccepted=False (Why): because"}},
+		{"CTL-008", "of what it was before", func(s *Scene) { s.said(condition("WaypointAccepted", "False", 1)) }, nil},
+		{"CTL-008", "taken", func(s *Scene) {
+			s.said(condition("ZtunnelAccepted", "True", 2), condition("istio.io/WaypointBound", "False", 2))
+		}, nil},
+		{"CTL-008", "wrong by analysis", func(s *Scene) { s.said().ValidationMessages = analysed(analysis.AnalysisMessageBase_ERROR) },
+			[]string{"AuthorizationPolicy/theirs: istiod reports IST0101 ReferencedResourceNotFound"}},
+		{"CTL-008", "odd by analysis", func(s *Scene) { s.said().ValidationMessages = analysed(analysis.AnalysisMessageBase_WARNING) },
+			[]string{"AuthorizationPolicy/theirs: istiod warns of it: IST0101"}},
+		{"CTL-008", "of another namespace", func(s *Scene) {
+			s.said(condition("WaypointAccepted", "False", 2))
+			s.Others[len(s.Others)-1].SetNamespace("istio-system")
+		}, nil},
 		{"CTL-009", "left", func(s *Scene) {
 			s.Drift = []Drift{{Resource: "PeerAuthentication/msp-default", What: "Modified by kubectl"}}
 		}, []string{"PeerAuthentication/msp-default: left so: Modified by kubectl"}},
 	})
+}
+
+// said adds a policy of which istiod says something.
+func (s *Scene) said(conditions ...*metaapi.IstioCondition) *metaapi.IstioStatus {
+	// It denies nobody, so that no other check minds it.
+	p := &securityv1.AuthorizationPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "payments", Name: "theirs", Generation: 2}}
+	p.Status.Conditions = conditions
+	s.add(p)
+	return &p.Status
+}
+
+func condition(kind, status string, generation int64) *metaapi.IstioCondition {
+	return &metaapi.IstioCondition{Type: kind, Status: status, Reason: "Why", Message: "because", ObservedGeneration: generation}
+}
+
+func analysed(level analysis.AnalysisMessageBase_Level) []*analysis.AnalysisMessageBase {
+	return []*analysis.AnalysisMessageBase{{Level: level, Type: &analysis.AnalysisMessageBase_Type{Code: "IST0101", Name: "ReferencedResourceNotFound"}}}
 }
 
 // A service of the same name elsewhere has no say.

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/drift"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 )
 
@@ -15,6 +17,8 @@ type Declared struct {
 	Profile string
 	// Superseded are names of the namespace's other profiles, sorted.
 	Superseded []string
+	// Taken are fields of the profile that somebody else owns than who applied it.
+	Taken []drift.Taken
 	// Violations are where the profile declares less than a baseline mandates.
 	Violations []posture.Problem
 	// Exceptions are those in force here, and Over those whose time is over,
@@ -49,6 +53,13 @@ func declaredChecks() []Check {
 			Remediation: "merge the profiles, and delete the one that is not to be in force",
 			Limits:      "It is told of the namespace; the profile itself says so in its condition Accepted.",
 			References:  []string{exceptions}, examine: superseded,
+		},
+		{
+			ID: "PROF-001", Title: "somebody else owns a part of the profile than who applied it", Severity: v1alpha1.SeverityMedium,
+			Remediation: "apply the profile again with the field in it, or take the field out; where who applies it has a field in common with others, have it forced",
+			Limits:      "Who applied it is the field manager of a server-side apply, or of a client-side one, that owns most of the spec; where nobody applied it, everybody may own a part. Tools for GitOps don't see fields that the repository leaves out. A change of owners alone, with no change of the spec, is seen when the namespace is looked at for another reason.",
+			References:  []string{"https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management"},
+			examine:     profileTaken,
 		},
 		{
 			ID: "PROF-002", Title: "a port override is over", Severity: v1alpha1.SeverityLow,
@@ -96,6 +107,14 @@ func superseded(s *Scene) []Finding {
 	var out []Finding
 	for _, name := range slices.Sorted(slices.Values(s.Declared.Superseded)) {
 		out = append(out, open(v1alpha1.KindProfile+"/"+name, "it is not in force, since %s is older", s.profile()))
+	}
+	return out
+}
+
+func profileTaken(s *Scene) []Finding {
+	var out []Finding
+	for _, t := range s.Declared.Taken {
+		out = append(out, open(s.profile(), "%s owns %s, and not %s, who applied the profile", t.By, mesh.Some(t.Fields), t.Applier))
 	}
 	return out
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshsecurity/mesh-security-operator/internal/drift"
 	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 )
 
@@ -11,7 +12,7 @@ func TestDeclared(t *testing.T) {
 	named := func(name string, ends time.Duration) func(s *Scene) []posture.Exception {
 		return func(s *Scene) []posture.Exception { return []posture.Exception{{Name: name, Expires: s.Now.Add(ends)}} }
 	}
-	cases := []examined{
+	exam(t, "BASE", []examined{
 		{"BASE-001", "a mandate", func(s *Scene) {
 			s.Declared.Profile = "main"
 			s.Declared.Violations = []posture.Problem{{Path: "spec.mutualTLS.mode", Message: "Permissive is less than Strict"}}
@@ -21,12 +22,18 @@ func TestDeclared(t *testing.T) {
 		{"BASE-003", "yesterday", func(s *Scene) { s.Declared.Over = named("lab", -24*time.Hour)(s) }, []string{"MeshSecurityException/lab: its time was over at"}},
 		{"BASE-004", "a second profile", func(s *Scene) { s.Declared.Profile, s.Declared.Superseded = "main", []string{"other"} },
 			[]string{"MeshSecurityProfile/other: since MeshSecurityProfile/main is older"}},
-	}
-	exam(t, "BASE", cases)
+	})
+}
+
+func TestProfileIsOfWhoAppliedIt(t *testing.T) {
 	exam(t, "PROF", []examined{
+		{"PROF-001", "an edit", func(s *Scene) {
+			s.Declared.Profile, s.Declared.Taken = "main", []drift.Taken{{By: "kubectl-edit", Applier: "argocd-controller", Fields: []string{"spec.authorization.rules"}}}
+		}, []string{"MeshSecurityProfile/main: kubectl-edit owns spec.authorization.rules, and not argocd-controller, who applied the profile"}},
 		{"PROF-002", "an override", func(s *Scene) {
 			at := s.Now.Add(-time.Hour)
 			s.Posture.Expired = []posture.Override{{Name: "old-client", Expires: &at}}
 		}, []string{"Namespace/payments: port override old-client expired at"}},
+		{"PROF-001", "no edit", func(s *Scene) { s.Declared.Profile = "main" }, nil},
 	})
 }

@@ -94,7 +94,7 @@ func (s *ClusterScene) serve(servers ...*networkingapi.Server) {
 	s.gateways()[0].Spec.Servers = servers
 }
 
-func (s *ClusterScene) bind(routes ...facts.Object) {
+func (s *ClusterScene) routeBy(routes ...facts.Object) {
 	s.Perimeter.Routes[types.NamespacedName{Namespace: "ingress", Name: "public"}] = routes
 }
 
@@ -139,25 +139,25 @@ var perimeterCases = []examinedCluster{
 	}, nil},
 	{"GW-002", "a VirtualService redirects", func(s *ClusterScene) {
 		s.serve(aServer(80, "HTTP", "pay.example.com"))
-		s.bind(aRoute("pay.example.com", toHTTPS))
+		s.routeBy(aRoute("pay.example.com", toHTTPS))
 	}, nil},
 	{"GW-002", "a VirtualService leads on", func(s *ClusterScene) {
 		s.serve(aServer(80, "HTTP", "*.example.com"))
-		s.bind(aRoute("pay.example.com", led, toHTTPS))
+		s.routeBy(aRoute("pay.example.com", led, toHTTPS))
 	}, []string{public + "VirtualService/shop/routes leads them on"}},
 	{"GW-002", "a VirtualService leads on at another port", func(s *ClusterScene) {
 		s.serve(aServer(80, "HTTP", "pay.example.com"))
-		s.bind(aRoute("pay.example.com", plainFor(443), toHTTPS))
+		s.routeBy(aRoute("pay.example.com", plainFor(443), toHTTPS))
 	}, nil},
 	{"GW-002", "a VirtualService that may not redirect here", func(s *ClusterScene) {
 		s.serve(aServer(80, "HTTP", "./pay.example.com"))
-		s.bind(aRoute("pay.example.com", toHTTPS))
+		s.routeBy(aRoute("pay.example.com", toHTTPS))
 	}, []string{public + "nothing sends callers to HTTPS"}},
 	{"GW-002", "a VirtualService that no gateway sees redirects", func(s *ClusterScene) {
 		s.serve(aServer(80, "HTTP", "pay.example.com"))
 		v := aRoute("pay.example.com", toHTTPS)
 		v.Spec.ExportTo = []string{"."}
-		s.bind(v)
+		s.routeBy(v)
 	}, []string{public + "nothing sends callers to HTTPS"}},
 
 	{"GW-003", "every host, from everywhere", func(s *ClusterScene) { s.serve(aServer(443, "HTTPS", "*")) },
@@ -171,30 +171,30 @@ var perimeterCases = []examinedCluster{
 
 	{"GW-004", "one Gateway", func(s *ClusterScene) {
 		s.serve(aServer(443, "HTTPS", "*.example.com"), inMode(aServer(443, "HTTPS", "admin.example.com"), networkingapi.ServerTLSSettings_MUTUAL))
-		s.bind(aRoute("admin.example.com", led))
+		s.routeBy(aRoute("admin.example.com", led))
 	}, []string{public + "admin.example.com on port 443, where VirtualService/shop/routes leads requests for it under *.example.com of Gateway/ingress/public"}},
 	{"GW-004", "two Gateways, and nothing leads it under the wildcard", func(s *ClusterScene) {
 		s.serve(aServer(443, "HTTPS", "*.example.com"))
 		s.Perimeter.Gateways = append(s.Perimeter.Gateways, aGateway("ingress", "strict", inMode(aServer(443, "HTTPS", "admin.example.com"), networkingapi.ServerTLSSettings_MUTUAL)))
-		s.bind(aRoute("*.example.com", led))
+		s.routeBy(aRoute("*.example.com", led))
 	}, nil},
 	{"GW-004", "refused under the wildcard", func(s *ClusterScene) {
 		s.serve(aServer(443, "HTTPS", "*.example.com"))
 		s.Perimeter.Gateways = append(s.Perimeter.Gateways, aGateway("ingress", "strict", inMode(aServer(443, "HTTPS", "admin.example.com"), networkingapi.ServerTLSSettings_MUTUAL)))
 		wide := aRoute("*.example.com", led)
-		s.bind(wide, aRoute("admin.example.com", turnedAway))
+		s.routeBy(wide, aRoute("admin.example.com", turnedAway))
 		s.Perimeter.Routes[types.NamespacedName{Namespace: "ingress", Name: "strict"}] = []facts.Object{wide}
 	}, nil},
 	{"GW-004", "one VirtualService of both", func(s *ClusterScene) {
 		s.serve(aServer(443, "HTTPS", "*.example.com"))
 		s.Perimeter.Gateways = append(s.Perimeter.Gateways, aGateway("ingress", "strict", inMode(aServer(443, "HTTPS", "admin.example.com"), networkingapi.ServerTLSSettings_MUTUAL)))
 		wide := aRoute("*.example.com", led)
-		s.bind(wide)
+		s.routeBy(wide)
 		s.Perimeter.Routes[types.NamespacedName{Namespace: "ingress", Name: "strict"}] = []facts.Object{wide}
 	}, []string{"Gateway/ingress/strict: admin.example.com on port 443"}},
 	{"GW-004", "on other ports", func(s *ClusterScene) {
 		s.serve(aServer(8443, "HTTPS", "*.example.com"), inMode(aServer(443, "HTTPS", "admin.example.com"), networkingapi.ServerTLSSettings_MUTUAL))
-		s.bind(aRoute("admin.example.com", led))
+		s.routeBy(aRoute("admin.example.com", led))
 	}, nil},
 	{"GW-004", "at another gateway", func(s *ClusterScene) {
 		s.serve(aServer(443, "HTTPS", "*.example.com"))
@@ -202,7 +202,7 @@ var perimeterCases = []examinedCluster{
 		strict.Spec.Selector = map[string]string{"istio": "strict"}
 		s.Perimeter.Proxies = append(s.Perimeter.Proxies, aProxy("ingress", "strict", strict.Spec.Selector))
 		s.Perimeter.Gateways = append(s.Perimeter.Gateways, strict)
-		s.bind(aRoute("admin.example.com", led))
+		s.routeBy(aRoute("admin.example.com", led))
 	}, nil},
 
 	{"GW-005", "optional", func(s *ClusterScene) {

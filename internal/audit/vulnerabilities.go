@@ -41,6 +41,13 @@ func vulnerabilityChecks() []Check {
 			References:  []string{"https://istio.io/latest/docs/setup/upgrade/canary/", "https://istio.io/latest/docs/releases/supported-releases/"},
 			examine:     outdated,
 		},
+		{
+			ID: "VUL-004", Title: "a workload is set up by what Istio means to drop", Severity: v1alpha1.SeverityLow, Aliases: []string{"IST0135"},
+			Remediation: "take the annotation out of the pods' template; of sidecar.istio.io/inject make a label, of the others settings of the annotation proxy.istio.io/config or of a Telemetry",
+			Limits:      "Looked at are annotations of pods that Istio 1.31's own registry calls deprecated. Fields of policies are not looked at: none of those that are in use is called so.",
+			References:  []string{"https://istio.io/latest/docs/reference/config/analysis/ist0135/", "https://istio.io/latest/docs/reference/config/annotations/"},
+			examine:     obsolete,
+		},
 	}
 }
 
@@ -238,6 +245,17 @@ func outdated(s *Scene) []Finding {
 			out = append(out, unknown(w.String(), "the control plane's version can't be told, so that nothing tells whether its proxy is older"))
 		case len(untold) > 0:
 			out = append(out, unknown(w.String(), "the version of its proxy can't be told"))
+		}
+	}
+	return out
+}
+
+// obsolete looks for annotations that will mean nothing one day.
+func obsolete(s *Scene) []Finding {
+	var out []Finding
+	for _, w := range s.workloads() {
+		if names := w.collect(func(p facts.Pod) []string { return p.Obsolete }); len(names) > 0 {
+			out = append(out, open(w.String(), "it is set up by %s, which Istio means to drop: a later version may not heed it", mesh.Some(names)))
 		}
 	}
 	return out

@@ -47,6 +47,8 @@ func TestVulnerabilities(t *testing.T) {
 		{"VUL-001", "another table", func(s *Scene) { s.replace(newTable) }, []string{"ControlPlane/default: CRITICAL (by the table of 2026-11-01)", "Proxy/1.31.1: LOW"}},
 		{"VUL-001", "a table that is none", func(s *Scene) { s.replace("asOf: tomorrow") }, []string{`ConfigMap/mesh-security-bulletins: unknown: the table in key istio.yaml can't be used, and the built-in one of 2026-09-30 is instead: asOf: "tomorrow" is not a day`}},
 
+		{"VUL-004", "an annotation", func(s *Scene) { s.pod().Obsolete = []string{"sidecar.istio.io/extraStatTags"} },
+			[]string{"Deployment/api: it is set up by sidecar.istio.io/extraStatTags, which Istio means to drop"}},
 		{"VUL-002", "ended", func(s *Scene) { s.runs("1.28.10") }, []string{
 			"ControlPlane/default: support for the control plane 1.28.10 was expected to end on 2026-06-29 (by the table of 2026-09-30)",
 			"Proxy/1.28.10: support for the proxy 1.28.10",

@@ -82,14 +82,14 @@ func (s *scene) result(namespace string, f v1alpha1.Finding) *sarif.Result {
 }
 
 // where is the document that a finding is about: its subject's, else the
-// profile's, else that of something in the namespace.
+// profile's, else that of something in the namespace, else the first.
 func (s *scene) where(namespace string, f v1alpha1.Finding) (file string, line int, ok bool) {
 	parts := strings.Split(f.Subject, "/")
 	kind, name := parts[0], parts[len(parts)-1]
 	if len(parts) == 3 {
 		namespace = parts[1]
 	}
-	best := 0
+	best := -1
 	for _, d := range s.docs {
 		score := 0
 		switch is := d.GetObjectKind().GroupVersionKind().Kind; {

@@ -28,7 +28,7 @@ func (d *Decision) examine(o facts.Observed) {
 func (d *Decision) declared(o facts.Observed) audit.Declared {
 	out := audit.Declared{Violations: d.Resolution.Violations, Exceptions: d.Resolution.Exceptions}
 	if !d.Implied() {
-		out.Profile = d.Profile.Name
+		out.Profile, out.Taken = d.Profile.Name, drift.TakenOf(d.Profile.ManagedFields)
 	}
 	for _, p := range o.Profiles[1:] {
 		if p.DeletionTimestamp == nil {

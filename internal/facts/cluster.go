@@ -22,6 +22,8 @@ type Cluster struct {
 	// Unread are kinds, as KIND.GROUP, that the API server serves and the
 	// operator can't read: what they would have said is unknown.
 	Unread []string
+	// Control is who commands the mesh, and what guards its control plane.
+	Control Control
 }
 
 // ControlPlane is a deployment of istiod.
@@ -33,4 +35,12 @@ type ControlPlane struct {
 	// is in SettingsElsewhere instead.
 	Settings          map[string]string
 	SettingsElsewhere []string
+	// ServiceAccount that it runs as, and Labels that its pods have.
+	ServiceAccount string
+	Labels         map[string]string
+	// Ports are the container's, by name.
+	Ports []ContainerPort
+	// Addresses are those of its flags that say where it listens, by flag; what
+	// is not among them is by default.
+	Addresses map[string]string
 }

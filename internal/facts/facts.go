@@ -102,6 +102,10 @@ type Mesh struct {
 	// FurtherAuthorities are certificates that the mesh configuration has proxies
 	// trust besides the mesh's own, as PEM.
 	FurtherAuthorities []string
+	// RouteExports and EntryExports are the namespaces to which VirtualServices
+	// and ServiceEntries are exported that do not say so, by the mesh
+	// configuration; none: every one.
+	RouteExports, EntryExports []string
 	// AccessLogProviders are the mesh's default access log providers.
 	AccessLogProviders []string
 	// AccessLog says whether proxies log where no Telemetry and no default
@@ -197,6 +201,8 @@ type Pod struct {
 	// Tampering lists, in words, settings of the pod by which its containers can
 	// change or evade the proxy beside them.
 	Tampering []string
+	// Obsolete are the names of annotations of it that Istio means to drop, sorted.
+	Obsolete []string
 	// NativeSidecar is true when the proxy ends by itself once the pod's own
 	// containers have.
 	NativeSidecar bool

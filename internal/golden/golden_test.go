@@ -263,17 +263,17 @@ func key(o client.Object) string {
 // clusterOf fills a cluster with objects.
 func clusterOf(t testing.TB, objects []client.Object, o operator) *cluster {
 	t.Helper()
-	b := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.MeshSecurityProfile{}).
-		WithIndex(&v1alpha1.MeshSecurityException{}, snapshot.ExceptionIndex, snapshot.ExceptionNamespaces).
-		WithIndex(&corev1.Pod{}, snapshot.AgentIndex, snapshot.AgentRole).
-		WithIndex(&corev1.Pod{}, snapshot.LongLivedIndex, snapshot.LongLived).
-		WithIndex(&corev1.ServiceAccount{}, snapshot.LongLivedIndex, snapshot.LongLived).
-		WithIndex(&corev1.Pod{}, snapshot.DoorIndex, snapshot.DoorKeys).WithIndex(&corev1.Service{}, snapshot.DoorIndex, snapshot.DoorKeys).
-		WithIndex(&apiextensionsv1.CustomResourceDefinition{}, snapshot.ConcernsIndex, snapshot.CRDConcerns)
+	b := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.MeshSecurityProfile{})
+	for _, i := range snapshot.CoreIndexes() {
+		b = b.WithIndex(i.Object, i.Field, i.Keys)
+	}
 	versions := map[schema.GroupKind]string{}
 	for _, k := range snapshot.DependantKinds() {
 		versions[k.GroupKind] = k.Versions[0]
 		b = b.WithIndex(k.New(k.Versions[0]), snapshot.ConcernsIndex, k.Concerns)
+		for field, keys := range snapshot.ClusterIndexes(k.GroupKind) {
+			b = b.WithIndex(k.New(k.Versions[0]), field, keys)
+		}
 	}
 	for _, i := range snapshot.Indexes() {
 		if k, ok := mesh.KindNamed(i.Kind.Kind); ok {

@@ -36,6 +36,9 @@ type Cluster struct {
 	// absent are kinds that the API server does not serve, and unread those that
 	// it did not let be read. Of files, every kind is there.
 	absent, unread map[schema.GroupKind]bool
+	// rootsUnread is true where what the proxies of namespaces trust was not let
+	// be read.
+	rootsUnread bool
 	// versions of kinds, as they were read.
 	versions map[schema.GroupKind]string
 }
@@ -53,11 +56,17 @@ func (c *Cluster) Reader(s Settings) *snapshot.Reader {
 		}
 	}
 	return &snapshot.Reader{
-		Client: c, Optional: c, Scheme: Scheme,
+		Client: c, Optional: c, Roots: c, Scheme: Scheme,
 		Served:           func(k schema.GroupVersionKind) bool { return held(k.GroupKind())() },
 		ControlPlaneRead: held(schema.GroupKind{Kind: "ConfigMap"}, schema.GroupKind{Group: appsv1.GroupName, Kind: "Deployment"}),
 		GuardsRead:       held(schema.GroupKind{Group: admissionv1.GroupName, Kind: "ValidatingAdmissionPolicyBinding"}),
 		Dependant: func(k schema.GroupKind) (string, facts.Tristate) {
+			if k == snapshot.RootKind {
+				if c.rootsUnread {
+					return "v1", facts.Unknown
+				}
+				return "v1", facts.Yes
+			}
 			for _, d := range snapshot.DependantKinds() {
 				switch {
 				case d.GroupKind != k:
@@ -83,6 +92,8 @@ type kind struct {
 	versions []string
 	// namespace is the only one of which it is read; empty for all.
 	namespace string
+	// name is the only one that is read; empty for all.
+	name string
 	// metadata alone is read.
 	bare bool
 }
@@ -97,7 +108,8 @@ func (s Settings) kinds() []kind {
 		of(v1alpha1.GroupVersion.Group, v1alpha1.GroupVersion.Version, v1alpha1.KindProfile),
 		of(v1alpha1.GroupVersion.Group, v1alpha1.GroupVersion.Version, v1alpha1.KindBaseline),
 		of(v1alpha1.GroupVersion.Group, v1alpha1.GroupVersion.Version, v1alpha1.KindException),
-		{gk: schema.GroupKind{Kind: "ServiceAccount"}, versions: []string{"v1"}, bare: true},
+		of("", "v1", "ServiceAccount"),
+		{gk: snapshot.RootKind, versions: []string{"v1"}, name: snapshot.RootConfigMap},
 		{gk: schema.GroupKind{Kind: "ConfigMap"}, versions: []string{"v1"}, namespace: s.MeshNamespace},
 		{gk: schema.GroupKind{Group: appsv1.GroupName, Kind: "Deployment"}, versions: []string{"v1"}, namespace: s.MeshNamespace},
 	}
@@ -142,10 +154,16 @@ func (c *Cluster) load(ctx context.Context, from client.Reader, k kind) error {
 		if k.namespace != "" {
 			opts = append(opts, client.InNamespace(k.namespace))
 		}
+		if k.name != "" {
+			opts = append(opts, client.MatchingFields{"metadata.name": k.name})
+		}
 		err = from.List(ctx, list, opts...)
 		switch {
 		case meta.IsNoMatchError(err), apierrors.IsNotFound(err):
 			continue
+		case apierrors.IsForbidden(err) && k.name != "":
+			c.rootsUnread = true
+			return nil
 		case apierrors.IsForbidden(err) && k.optional():
 			c.unread[k.gk] = true
 			return nil

@@ -54,12 +54,25 @@ var _ client.Reader = &Store{}
 // NewStore returns an empty one.
 func NewStore() *Store {
 	s := &Store{of: map[schema.GroupKind]map[types.NamespacedName]client.Object{}, indexes: map[schema.GroupKind]map[string]client.IndexerFunc{}}
-	for _, i := range snapshot.AllIndexes() {
-		kind := i.Kind.GroupKind()
+	add := func(kind schema.GroupKind, field string, keys client.IndexerFunc) {
 		if s.indexes[kind] == nil {
 			s.indexes[kind] = map[string]client.IndexerFunc{}
 		}
-		s.indexes[kind][i.Field] = i.Keys
+		s.indexes[kind][field] = keys
+	}
+	for _, i := range snapshot.Indexes() {
+		add(i.Kind.GroupKind(), i.Field, i.Keys)
+	}
+	for _, k := range snapshot.DependantKinds() {
+		add(k.GroupKind, snapshot.ConcernsIndex, k.Concerns)
+		for field, keys := range snapshot.ClusterIndexes(k.GroupKind) {
+			add(k.GroupKind, field, keys)
+		}
+	}
+	for _, i := range snapshot.CoreIndexes() {
+		gvk, err := apiutil.GVKForObject(i.Object, Scheme)
+		utilruntime.Must(err)
+		add(gvk.GroupKind(), i.Field, i.Keys)
 	}
 	return s
 }

@@ -29,8 +29,8 @@ func (r *Reader) Cluster(ctx context.Context) (facts.Cluster, error) {
 	var err error
 	out.Mesh, err = r.mesh(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.MeshNamespace}}, nil)
 	errs = append(errs, err)
-	errs = append(errs, r.controlPlanes(ctx, &out), r.exceptionsOfCluster(ctx, &out), r.certificates(ctx, &out), r.perimeter(ctx, &out))
-	slices.Sort(out.Unread)
+	errs = append(errs, r.controlPlanes(ctx, &out), r.exceptionsOfCluster(ctx, &out), r.certificates(ctx, &out), r.perimeter(ctx, &out), r.control(ctx, &out))
+	out.Unread = unique(out.Unread)
 	return out, errors.Join(errs...)
 }
 
@@ -48,7 +48,7 @@ func ConcernsCluster(o client.Object) bool {
 	case *corev1.ConfigMap:
 		return o.Name == "istio" || strings.HasPrefix(o.Name, "istio-") || o.Name == bulletins.ConfigMap
 	}
-	return len(LongLived(o)) > 0 || len(withCredential(o)) > 0 || ofPerimeter(o)
+	return len(LongLived(o)) > 0 || len(withCredential(o)) > 0 || ofPerimeter(o) || concernsControl(o)
 }
 
 // istiodApp is the label app of istiod (istio/istio, manifests/charts/istio-control).
@@ -59,6 +59,41 @@ const istiodApp = "istiod"
 var settings = []string{
 	skipTrustDomain, "XDS_AUTH", "PILOT_ENABLE_XDS_IDENTITY_CHECK", "ENABLE_DEBUG_ENDPOINT_AUTH", "UNSAFE_ENABLE_ADMIN_ENDPOINTS", "ENABLE_DEBUG_ON_HTTP",
 	"DEFAULT_WORKLOAD_CERT_TTL", "MAX_WORKLOAD_CERT_TTL", "ENABLE_CA_SERVER", "PILOT_SCOPE_GATEWAY_TO_NAMESPACE",
+	"PILOT_INSECURE_MULTICLUSTER_KUBECONFIG_OPTIONS", "CLUSTER_ID",
+}
+
+// addressFlags are the flags of istiod that say where it listens without TLS
+// (istio.io/docs, pilot-discovery).
+var addressFlags = []string{"--httpAddr", "--grpcAddr", "--monitoringAddr"}
+
+// addresses reads them of a container's arguments, as FLAG=VALUE or FLAG VALUE.
+func addresses(args []string) map[string]string {
+	out := map[string]string{}
+	for i, a := range args {
+		flag, value, given := strings.Cut(a, "=")
+		if !slices.Contains(addressFlags, flag) {
+			continue
+		}
+		if !given && i+1 < len(args) {
+			value = args[i+1]
+		}
+		out[flag] = value
+	}
+	return out
+}
+
+// keptArgs are those that addresses reads.
+func keptArgs(args []string) []string {
+	var out []string
+	for i, a := range args {
+		if flag, _, given := strings.Cut(a, "="); slices.Contains(addressFlags, flag) {
+			out = append(out, a)
+			if !given && i+1 < len(args) {
+				out = append(out, args[i+1])
+			}
+		}
+	}
+	return out
 }
 
 func (r *Reader) controlPlanes(ctx context.Context, out *facts.Cluster) error {
@@ -74,12 +109,16 @@ func (r *Reader) controlPlanes(ctx context.Context, out *facts.Cluster) error {
 		cp := facts.ControlPlane{
 			Source:   facts.Source{Kind: "Deployment", Namespace: d.Namespace, Name: d.Name},
 			Revision: cmp.Or(d.Labels[istioRevision], defaultRev), Settings: map[string]string{},
+			ServiceAccount: cmp.Or(d.Spec.Template.Spec.ServiceAccountName, "default"), Labels: d.Spec.Template.Labels,
 		}
 		for _, c := range d.Spec.Template.Spec.Containers {
 			if c.Name != istiodContainer {
 				continue
 			}
-			cp.Version = imageTag(c.Image)
+			cp.Version, cp.Addresses = imageTag(c.Image), addresses(c.Args)
+			for _, p := range c.Ports {
+				cp.Ports = append(cp.Ports, facts.ContainerPort{Name: p.Name, Number: p.ContainerPort})
+			}
 			for _, e := range c.Env {
 				switch {
 				case !slices.Contains(settings, e.Name):

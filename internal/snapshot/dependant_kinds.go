@@ -88,8 +88,9 @@ func untypedKind(group, kind, resource string, concerns func(client.Object) []st
 	return DependantKind{schema.GroupKind{Group: group, Kind: kind}, versions, resource + "." + group, untyped(group, kind), concerns}
 }
 
-// DependantKinds lists the kinds, in a fixed order.
-func DependantKinds() []DependantKind { return slices.Clone(dependantKinds) }
+// DependantKinds lists the kinds, in a fixed order; those last that tell of the
+// cluster alone.
+func DependantKinds() []DependantKind { return slices.Concat(dependantKinds, clusterKinds) }
 
 func own(o client.Object) []string { return []string{o.GetNamespace()} }
 

@@ -263,3 +263,12 @@ defaultConfig: {gatewayTopology: {numTrustedProxies: 1}}
 		t.Errorf("what can't be read must stay unknown: %+v", broken)
 	}
 }
+
+func TestAnnotationsThatIstioMeansToDrop(t *testing.T) {
+	p := &corev1.Pod{}
+	p.Annotations = map[string]string{"sidecar.istio.io/inject": "true", "sidecar.istio.io/extraStatTags": "a", "sidecar.istio.io/proxyCPU": "1", "alpha.istio.io/identity": "x"}
+	got, _ := PodFacts(trimPod(p))
+	if diff := cmp.Diff([]string{"sidecar.istio.io/extraStatTags", "sidecar.istio.io/inject"}, got.Obsolete); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -161,6 +161,10 @@ type meshConfig struct {
 	OutboundTrafficPolicy struct {
 		Mode string `json:"mode"`
 	} `json:"outboundTrafficPolicy"`
+	// To whom what does not say so is shown.
+	DefaultVirtualServiceExportTo []string `json:"defaultVirtualServiceExportTo"`
+	DefaultServiceExportTo        []string `json:"defaultServiceExportTo"`
+
 	AccessLogFile               string `json:"accessLogFile"`
 	AccessLogFormat             string `json:"accessLogFormat"`
 	EnableEnvoyAccessLogService bool   `json:"enableEnvoyAccessLogService"`
@@ -198,6 +202,7 @@ func readMeshConfig(text string, m *facts.Mesh) {
 	m.MinTLSVersion, m.CipherSuites = c.MeshMTLS.MinProtocolVersion, c.MeshMTLS.CipherSuites
 	m.RegistryOnly = tristate(c.OutboundTrafficPolicy.Mode == "REGISTRY_ONLY")
 	m.AutoMutualTLS = tristate(c.EnableAutoMTLS == nil || *c.EnableAutoMTLS)
+	m.RouteExports, m.EntryExports = c.DefaultVirtualServiceExportTo, c.DefaultServiceExportTo
 	m.AccessLogProviders = c.DefaultProviders.AccessLogging
 	m.AccessLog = tristate(c.AccessLogFile != "" || c.EnableEnvoyAccessLogService)
 	if c.AccessLogFormat != "" {

@@ -55,6 +55,8 @@ func Indexes() []Index {
 	return []Index{
 		{kind(&networkingv1.ServiceEntry{}), ExportIndex, Exports},
 		{kind(&networkingv1.DestinationRule{}), ExportIndex, Exports},
+		{kind(&networkingv1.ServiceEntry{}), SharedIndex, sharedKeys},
+		{kind(&networkingv1.VirtualService{}), SharedIndex, sharedKeys},
 		{kind(&networkingv1.Sidecar{}), ImportIndex, Imports},
 		{kind(&networkingv1.Gateway{}), ForeignIndex, foreignGateway},
 		{kind(&networkingv1.Gateway{}), CredentialIndex, withCredential},
@@ -64,16 +66,24 @@ func Indexes() []Index {
 	}
 }
 
-// AllIndexes are those of every kind that the reader looks things up by.
-func AllIndexes() []Index {
-	out := append(Indexes(),
-		Index{v1alpha1.GroupVersion.WithKind(v1alpha1.KindException), ExceptionIndex, ExceptionNamespaces},
-		Index{corev1.SchemeGroupVersion.WithKind("Pod"), AgentIndex, AgentRole},
-		Index{apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"), ConcernsIndex, CRDConcerns})
-	for _, k := range DependantKinds() {
-		out = append(out, Index{k.GroupKind.WithVersion(k.Versions[0]), ConcernsIndex, k.Concerns})
+// CoreIndexes are those of kinds that are always watched.
+func CoreIndexes() []CoreIndex {
+	return []CoreIndex{
+		{&v1alpha1.MeshSecurityException{}, ExceptionIndex, ExceptionNamespaces},
+		{&corev1.Pod{}, AgentIndex, AgentRole},
+		{&corev1.Pod{}, LongLivedIndex, LongLived},
+		{&corev1.ServiceAccount{}, LongLivedIndex, LongLived},
+		{&corev1.Pod{}, DoorIndex, DoorKeys},
+		{&corev1.Service{}, DoorIndex, DoorKeys},
+		{&apiextensionsv1.CustomResourceDefinition{}, ConcernsIndex, CRDConcerns},
 	}
-	return out
+}
+
+// CoreIndex is an index of a kind that is always watched.
+type CoreIndex struct {
+	Object client.Object
+	Field  string
+	Keys   client.IndexerFunc
 }
 
 // Exports are the namespaces besides its own to which an object is exported, or

@@ -51,9 +51,13 @@ func Trim(in any) (any, error) {
 	case *batchv1.CronJob:
 		return trimCronJob(o), nil
 	case *rbacv1.RoleBinding:
-		return &rbacv1.RoleBinding{TypeMeta: o.TypeMeta, ObjectMeta: trimMeta(o.ObjectMeta), Subjects: accounts(o.Subjects)}, nil
+		return &rbacv1.RoleBinding{TypeMeta: o.TypeMeta, ObjectMeta: trimMeta(o.ObjectMeta), Subjects: trimSubjects(o.Subjects), RoleRef: o.RoleRef}, nil
 	case *rbacv1.ClusterRoleBinding:
-		return &rbacv1.ClusterRoleBinding{TypeMeta: o.TypeMeta, ObjectMeta: trimMeta(o.ObjectMeta), Subjects: accounts(o.Subjects)}, nil
+		return &rbacv1.ClusterRoleBinding{TypeMeta: o.TypeMeta, ObjectMeta: trimMeta(o.ObjectMeta), Subjects: trimSubjects(o.Subjects), RoleRef: o.RoleRef}, nil
+	case *rbacv1.Role:
+		return &rbacv1.Role{TypeMeta: o.TypeMeta, ObjectMeta: trimMeta(o.ObjectMeta), Rules: powerful(o.Rules)}, nil
+	case *rbacv1.ClusterRole:
+		return &rbacv1.ClusterRole{TypeMeta: o.TypeMeta, ObjectMeta: trimMeta(o.ObjectMeta), Rules: powerful(o.Rules)}, nil
 	case *networkingv1.DestinationRule:
 		return trimDestinationRule(o), nil
 	case *networkingv1.VirtualService:
@@ -61,7 +65,7 @@ func Trim(in any) (any, error) {
 	case *networkingv1.Gateway:
 		return trimGateway(o), nil
 	case *v1alpha1.MeshSecurityProfile:
-		o.ManagedFields = overridesSet(o.ManagedFields)
+		o.ManagedFields = append(overridesSet(o.ManagedFields), drift.TakenDigest(o.ManagedFields)...)
 	case metav1.Object:
 		o.SetManagedFields(nil)
 	}
@@ -208,8 +212,10 @@ func trimMetadata(m *metav1.PartialObjectMetadata) *metav1.PartialObjectMetadata
 
 func trimDeployment(d *appsv1.Deployment) *appsv1.Deployment {
 	out := &appsv1.Deployment{TypeMeta: d.TypeMeta, ObjectMeta: trimMeta(d.ObjectMeta)}
+	out.Spec.Template.Labels, out.Spec.Template.Spec.ServiceAccountName = d.Spec.Template.Labels, d.Spec.Template.Spec.ServiceAccountName
 	for _, c := range d.Spec.Template.Spec.Containers {
 		out.Spec.Template.Spec.Containers = append(out.Spec.Template.Spec.Containers, corev1.Container{Name: c.Name, Image: c.Image,
+			Ports: c.Ports, Args: keptArgs(c.Args),
 			Env: slices.DeleteFunc(slices.Clone(c.Env), func(e corev1.EnvVar) bool { return !slices.Contains(settings, e.Name) })})
 	}
 	out.Status.AvailableReplicas = d.Status.AvailableReplicas

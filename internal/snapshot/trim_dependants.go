@@ -77,16 +77,26 @@ func bare(c admissionv1.WebhookClientConfig) admissionv1.WebhookClientConfig {
 
 func trimValidating(w *admissionv1.ValidatingWebhookConfiguration) *admissionv1.ValidatingWebhookConfiguration {
 	out := &admissionv1.ValidatingWebhookConfiguration{TypeMeta: w.TypeMeta, ObjectMeta: trimMeta(w.ObjectMeta)}
+	mine := len(meshHookKeys(w)) > 0
 	for _, h := range w.Webhooks {
-		out.Webhooks = append(out.Webhooks, admissionv1.ValidatingWebhook{Name: h.Name, ClientConfig: bare(h.ClientConfig)})
+		kept := admissionv1.ValidatingWebhook{Name: h.Name, ClientConfig: bare(h.ClientConfig)}
+		if mine {
+			kept.FailurePolicy, kept.NamespaceSelector, kept.ObjectSelector, kept.MatchConditions = h.FailurePolicy, h.NamespaceSelector, h.ObjectSelector, h.MatchConditions
+		}
+		out.Webhooks = append(out.Webhooks, kept)
 	}
 	return out
 }
 
 func trimMutating(w *admissionv1.MutatingWebhookConfiguration) *admissionv1.MutatingWebhookConfiguration {
 	out := &admissionv1.MutatingWebhookConfiguration{TypeMeta: w.TypeMeta, ObjectMeta: trimMeta(w.ObjectMeta)}
+	mine := len(meshHookKeys(w)) > 0
 	for _, h := range w.Webhooks {
-		out.Webhooks = append(out.Webhooks, admissionv1.MutatingWebhook{Name: h.Name, ClientConfig: bare(h.ClientConfig)})
+		kept := admissionv1.MutatingWebhook{Name: h.Name, ClientConfig: bare(h.ClientConfig)}
+		if mine {
+			kept.FailurePolicy, kept.NamespaceSelector, kept.ObjectSelector, kept.MatchConditions = h.FailurePolicy, h.NamespaceSelector, h.ObjectSelector, h.MatchConditions
+		}
+		out.Webhooks = append(out.Webhooks, kept)
 	}
 	return out
 }
@@ -108,13 +118,11 @@ func trimCronJob(j *batchv1.CronJob) *batchv1.CronJob {
 	return out
 }
 
-// accounts are the subjects that pods can be.
-func accounts(subjects []rbacv1.Subject) []rbacv1.Subject {
+// trimSubjects keeps who is bound. There is one API group for each kind.
+func trimSubjects(subjects []rbacv1.Subject) []rbacv1.Subject {
 	var out []rbacv1.Subject
 	for _, s := range subjects {
-		if s.Kind == rbacv1.ServiceAccountKind {
-			out = append(out, rbacv1.Subject{Kind: s.Kind, Namespace: s.Namespace, Name: s.Name})
-		}
+		out = append(out, rbacv1.Subject{Kind: s.Kind, Namespace: s.Namespace, Name: s.Name})
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"istio.io/api/annotation"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -50,6 +51,7 @@ func PodFacts(p *corev1.Pod) (facts.Pod, bool) {
 		Ambient:        p.Annotations[ambientRedirection] == "enabled",
 		Bypass:         bypass(p, told),
 		Tampering:      tampering(p),
+		Obsolete:       obsolete(p.Annotations),
 	}
 	if out.ServiceAccount == "" {
 		out.ServiceAccount = "default"
@@ -85,6 +87,28 @@ func owner(p *corev1.Pod) facts.Owner {
 		}
 	}
 	return facts.Owner{Kind: ref.Kind, Name: ref.Name}
+}
+
+// obsoleteAnnotations are those of pods that Istio's own registry calls deprecated.
+var obsoleteAnnotations = func() map[string]bool {
+	out := map[string]bool{}
+	for _, a := range annotation.AllResourceAnnotations() {
+		if a.Deprecated && slices.Contains(a.Resources, annotation.Pod) {
+			out[a.Name] = true
+		}
+	}
+	return out
+}()
+
+func obsolete(annotations map[string]string) []string {
+	var out []string
+	for k := range annotations {
+		if obsoleteAnnotations[k] {
+			out = append(out, k)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // bypass also names what was told when the capture was set up.

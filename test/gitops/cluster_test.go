@@ -24,6 +24,7 @@ import (
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 const (
@@ -49,6 +50,7 @@ type cluster struct {
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	kubectl(t) // says what is missing
+	log.SetLogger(logr.Discard())
 	out, err := command(t, "go", "list", "-m", "-f", "{{.Dir}}", "istio.io/api").Output()
 	must(t, err)
 	env := &envtest.Environment{
@@ -96,11 +98,11 @@ func command(t *testing.T, name string, args ...string) *exec.Cmd {
 func (c *cluster) operate(t *testing.T) {
 	t.Helper()
 	must(t, command(t, "go", "build", "-trimpath", "-o", c.dir+"/manager", ".").Run())
-	log, err := os.Create(c.dir + "/manager.log")
+	out, err := os.Create(c.dir + "/manager.log")
 	must(t, err)
 	cmd := exec.Command(c.dir+"/manager", "--operator-namespace=mesh-security-system", "--network-policy-enforced=true")
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.dir+"/kubeconfig")
-	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Stdout, cmd.Stderr = out, out
 	must(t, cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
@@ -111,7 +113,7 @@ func (c *cluster) operate(t *testing.T) {
 			lines := strings.Split(string(read(t, c.dir+"/manager.log")), "\n")
 			t.Logf("the operator ended with %v, and says:\n%s", err, strings.Join(lines[max(0, len(lines)-20):], "\n"))
 		}
-		must(t, log.Close())
+		must(t, out.Close())
 	})
 }
 

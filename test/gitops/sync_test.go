@@ -1,13 +1,12 @@
 package gitops
 
 import (
-	"context"
-	"errors"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/argoproj/gitops-engine/pkg/cache"
-	"github.com/argoproj/gitops-engine/pkg/engine"
 	gitopssync "github.com/argoproj/gitops-engine/pkg/sync"
 	"github.com/argoproj/gitops-engine/pkg/sync/common"
 	"github.com/go-logr/logr"
@@ -16,40 +15,87 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// argoCD applies what is in Git as Argo CD does it: in waves, with pruning.
+func TestOnACluster(t *testing.T) {
+	c := newCluster(t)
+	once := sync.OnceFunc(func() { c.operate(t) })
+	t.Run("waves wait for what is in force", func(t *testing.T) { wavesWait(t, c, once) })
+	t.Run("nothing is OutOfSync", func(t *testing.T) { nothingIsOutOfSync(t, c, once) })
+	t.Run("children are not pruned", func(t *testing.T) { childrenAreNotPruned(t, c) })
+	t.Run("the installation is not OutOfSync", func(t *testing.T) { installationIsInSync(t, c) })
+}
+
+// argoCD applies what is in Git as Argo CD's controller does it: step by step,
+// each with a fresh look at the cluster, in waves, with pruning.
 type argoCD struct {
 	*cluster
-	engine    engine.GitOpsEngine
+	cache     cache.ClusterCache
 	namespace string
+	blind     bool // without config/argocd
 }
 
 func (c *cluster) argoCD(t *testing.T, namespace string) *argoCD {
 	t.Helper()
-	e := engine.NewEngine(c.config, c.watched(t), engine.WithLogr(logr.Discard()))
-	stop, err := e.Run()
-	must(t, err)
-	t.Cleanup(stop)
-	return &argoCD{c, e, namespace}
+	seen := c.watched(t)
+	must(t, seen.EnsureSynced())
+	t.Cleanup(func() { seen.Invalidate() })
+	return &argoCD{cluster: c, cache: seen, namespace: namespace}
 }
 
-// sync returns what became of each object, and whether it ended in time.
-func (a *argoCD) sync(t *testing.T, limit time.Duration, git []*unstructured.Unstructured, options ...gitopssync.SyncOpt) (map[string]common.OperationPhase, bool) {
+// operation is a sync that was begun.
+type operation struct {
+	*argoCD
+	git     []*unstructured.Unstructured
+	began   time.Time
+	phase   common.OperationPhase
+	message string
+	results []common.ResourceSyncResult
+}
+
+func (a *argoCD) begin(git []*unstructured.Unstructured) *operation {
+	return &operation{argoCD: a, git: git, began: time.Now(), phase: common.OperationRunning}
+}
+
+// step goes on as far as it can without waiting.
+func (o *operation) step(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
+	ours := func(r *cache.Resource) bool { is, _ := r.Info.(bool); return is && r.Ref.Namespace == o.namespace }
+	live, err := o.cache.GetManagedLiveObjs(o.git, ours)
+	must(t, err)
 	background := metav1.DeletePropagationBackground // no garbage collector runs
-	options = append(options, gitopssync.WithOperationSettings(false, true, false, false), gitopssync.WithPrunePropagationPolicy(&background),
-		gitopssync.WithLogr(logr.Discard()))
-	ours := func(r *cache.Resource) bool { is, _ := r.Info.(bool); return is && r.Ref.Namespace == a.namespace }
-	results, err := a.engine.Sync(ctx, git, ours, "main", a.namespace, options...)
-	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatal(err)
+	options := []gitopssync.SyncOpt{
+		gitopssync.WithInitialState(o.phase, o.message, o.results, metav1.NewTime(o.began)), gitopssync.WithLogr(logr.Discard()),
+		gitopssync.WithOperationSettings(false, true, false, false), gitopssync.WithPrunePropagationPolicy(&background),
 	}
-	out := map[string]common.OperationPhase{}
-	for _, r := range results {
-		out[r.ResourceKey.Kind+"/"+r.ResourceKey.Name] = r.HookPhase
+	if !o.blind {
+		options = append(options, gitopssync.WithHealthOverride(shipped(t)))
 	}
-	return out, err == nil
+	s, done, err := gitopssync.NewSyncContext("main", gitopssync.Reconcile(o.git, live, o.namespace, o.cache),
+		o.config, o.config, o.kubectl, o.namespace, o.cache.GetOpenAPISchema(), options...)
+	must(t, err)
+	defer done()
+	s.Sync()
+	o.phase, o.message, o.results = s.GetState()
+}
+
+// sync goes on to the end.
+func (a *argoCD) sync(t *testing.T, git []*unstructured.Unstructured) *operation {
+	t.Helper()
+	o := a.begin(git)
+	eventually(t, "the end of a sync", func() bool {
+		o.step(t)
+		return o.phase.Completed()
+	})
+	return o
+}
+
+// sees waits until Argo CD has seen an object.
+func (a *argoCD) sees(t *testing.T, o *unstructured.Unstructured) {
+	t.Helper()
+	eventually(t, "Argo CD sees "+o.GetName(), func() bool {
+		live, err := a.cache.GetManagedLiveObjs([]*unstructured.Unstructured{o}, func(*cache.Resource) bool { return false })
+		must(t, err)
+		return len(live) == 1
+	})
 }
 
 // inWaves is a profile, and what is to come after it.
@@ -68,63 +114,66 @@ metadata: {name: next, namespace: `+namespace+`, annotations: {argocd.argoproj.i
 	return []*unstructured.Unstructured{profile, next}, profile, next
 }
 
-const (
-	strict = `{mutualTLS: {mode: Strict}, authorization: {defaultAction: Deny, rules: [{name: callers, from: [{entity: SameNamespace}]}]}}`
-	// waits is long enough for the second wave to begin where it does not wait.
-	waits = 5 * time.Second
-	ends  = time.Minute
-)
+const strict = `{mutualTLS: {mode: Strict}, authorization: {defaultAction: Deny, rules: [{name: callers, from: [{entity: SameNamespace}]}]}}`
 
-func TestWavesWaitForWhatIsInForce(t *testing.T) {
-	c := newCluster(t)
-	health := gitopssync.WithHealthOverride(shipped(t))
-
+// wavesWait comes before the operator runs, and goes on when it does.
+func wavesWait(t *testing.T, c *cluster, operate func()) {
 	c.namespace(t, "blind")
-	git, _, next := inWaves(t, "blind", strict)
-	if _, done := c.argoCD(t, "blind").sync(t, ends, git); !done || !c.there(t, next) {
-		t.Error("without the customisation a wave waits for a profile: then what for is it?")
+	git, profile, next := inWaves(t, "blind", strict)
+	a := c.argoCD(t, "blind")
+	a.blind = true
+	if o := a.sync(t, git); o.phase != common.OperationSucceeded || !c.there(t, next) {
+		t.Errorf("without the customisation a sync does not take a profile for done: %s, %s", o.phase, o.message)
 	}
+	must(t, c.client.Delete(t.Context(), profile))
 
 	c.namespace(t, "waiting")
-	git, profile, next := inWaves(t, "waiting", strict)
-	a := c.argoCD(t, "waiting")
-	if _, done := a.sync(t, waits, git, health); done || c.there(t, next) || !c.there(t, profile) {
-		t.Error("the next wave came before the operator had seen the profile")
+	git, profile, next = inWaves(t, "waiting", strict)
+	a = c.argoCD(t, "waiting")
+	waiting := a.begin(git)
+	waiting.step(t)
+	a.sees(t, profile)
+	for range 3 {
+		waiting.step(t)
 	}
-
-	c.operate(t)
-	if got, done := a.sync(t, ends, git, health); !done || !c.there(t, next) {
-		t.Errorf("the next wave does not come: %v", got)
+	if waiting.phase != common.OperationRunning || c.there(t, next) {
+		t.Errorf("the next wave came before the operator had seen the profile: %s, %s", waiting.phase, waiting.message)
+	}
+	operate()
+	eventually(t, "the end of the sync", func() bool {
+		waiting.step(t)
+		return waiting.phase.Completed()
+	})
+	if waiting.phase != common.OperationSucceeded || !c.there(t, next) {
+		t.Errorf("%s, %s", waiting.phase, waiting.message)
 	}
 	c.settled(t, profile, "Healthy")
 
 	c.namespace(t, "broken")
 	git, profile, next = inWaves(t, "broken", `{authorization: {defaultAction: Deny, rules: [{name: callers, from: [{peer: nobody}]}]}}`)
-	if got, done := c.argoCD(t, "broken").sync(t, ends, git, health); !done || got["MeshSecurityProfile/main"] != common.OperationFailed || c.there(t, next) {
-		t.Errorf("a profile that can't be used does not end the sync: %t, %v", done, got)
+	if o := c.argoCD(t, "broken").sync(t, git); o.phase != common.OperationFailed || c.there(t, next) {
+		t.Errorf("with a profile that can't be used a sync ends as %s, %s", o.phase, o.message)
 	}
 	agree(t, c.live(t, profile))
 }
 
-// What the operator wrote is never taken for what somebody took out of Git: not
-// while a profile owns it, and not when a deleted one left it in force.
-func TestChildrenAreNotPruned(t *testing.T) {
-	c := newCluster(t)
-	c.operate(t)
+// childrenAreNotPruned: what the operator wrote is never taken for what somebody
+// took out of Git, not while a profile owns it, and not when a deleted one left
+// it in force.
+func childrenAreNotPruned(t *testing.T, c *cluster) {
 	for namespace, retain := range map[string]bool{"removed": false, "retained": true} {
 		t.Run(namespace, func(t *testing.T) {
 			c.namespace(t, namespace)
 			spec := strict
 			if retain {
-				spec = spec[:len(spec)-1] + ", deletionPolicy: Retain}"
+				spec = strings.TrimSuffix(spec, "}") + ", deletionPolicy: Retain}"
 			}
 			git, profile, next := inWaves(t, namespace, spec)
 			a := c.argoCD(t, namespace)
-			health := gitopssync.WithHealthOverride(shipped(t))
-			sync := func(what string, git []*unstructured.Unstructured) {
+			sync := func(what string, git ...*unstructured.Unstructured) {
 				t.Helper()
-				if got, done := a.sync(t, ends, git, health); !done {
-					t.Fatalf("%s: %v", what, got)
+				if o := a.sync(t, git); o.phase != common.OperationSucceeded {
+					t.Fatalf("%s: %s, %s, %+v", what, o.phase, o.message, o.results)
 				}
 			}
 			names := func() (out []string) {
@@ -133,26 +182,29 @@ func TestChildrenAreNotPruned(t *testing.T) {
 				}
 				return out
 			}
-			sync("the first sync", git)
+			sync("the first sync", git...)
 			c.settled(t, profile, "Healthy")
 			before := names()
-			if len(before) < 3 {
+			if len(before) != 3 {
 				t.Fatalf("written: %v", before)
 			}
-			sync("the second sync", git)
+			sync("the second sync", git...)
 			if diff := cmp.Diff(before, names()); diff != "" {
 				t.Errorf("a second sync (-before +after):\n%s", diff)
 			}
 
 			// Out of Git it goes, by its finalizer, and takes what it wrote with it or leaves it.
-			sync("a sync without the profile", []*unstructured.Unstructured{next})
+			sync("a sync without the profile", next)
 			eventually(t, "the profile is gone", func() bool { return !c.there(t, profile) })
-			sync("a sync after it", []*unstructured.Unstructured{next})
-			switch after := c.written(t, namespace); {
-			case retain && len(after) != len(before):
-				t.Errorf("left in force: %d of %d", len(after), len(before))
-			case !retain && len(after) > 0:
-				t.Errorf("left behind: %d", len(after))
+			for range 3 {
+				sync("a sync after it", next)
+			}
+			want := 0
+			if retain {
+				want = len(before)
+			}
+			if after := names(); len(after) != want {
+				t.Errorf("there are %v, of %v", after, before)
 			}
 		})
 	}

@@ -206,6 +206,14 @@ func nothingIsOutOfSync(t *testing.T, c *cluster, operate func()) {
 		}
 	})
 
+	// docs/how-to/gitops.md says so, and what to do about it.
+	t.Run("what Git leaves out is not seen", func(t *testing.T) {
+		for _, p := range profiles {
+			must(t, c.client.Patch(t.Context(), c.live(t, p), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"preflight":"Warn"}}`)), client.FieldOwner("mallory")))
+			c.inSync(t, "with a field that Git leaves out", []*unstructured.Unstructured{p})
+		}
+	})
+
 	// One of them is about every namespace.
 	for _, o := range all {
 		if o.GetKind() == "MeshSecurityBaseline" {
@@ -228,7 +236,7 @@ func spec(o *unstructured.Unstructured) []byte {
 // that Argo CD takes for the way in which it was applied. It comes last: from
 // then on the guards are in force.
 func installationIsInSync(t *testing.T, c *cluster) {
-	for _, ns := range []string{"istio-system", "mesh-security-system"} {
+	for _, ns := range []string{"istio-system", "mesh-security-system", "payments", "shop"} {
 		c.namespace(t, ns)
 	}
 	for _, serverSide := range []bool{false, true} {
@@ -245,6 +253,46 @@ func installationIsInSync(t *testing.T, c *cluster) {
 					t.Errorf("server-side apply %t: %s %s is OutOfSync by %s:\n%s", serverSide, o.GetKind(), o.GetName(), strategy, d)
 				}
 			}
+		}
+	}
+
+	t.Run("a team's account may write its profiles and nothing else", func(t *testing.T) { accountsKeepTeamsApart(t, c) })
+}
+
+// accountsKeepTeamsApart is about the accounts by which Flux applies teams' folders.
+func accountsKeepTeamsApart(t *testing.T, c *cluster) {
+	for _, doc := range documents(t, read(t, examples+"/clusters/production/flux/teams.yaml")) {
+		if o := decode(t, doc); o.GroupVersionKind().Group != "kustomize.toolkit.fluxcd.io" {
+			c.apply(t, o, true)
+		}
+	}
+	may := func(verb, group, resource, namespace string) bool {
+		t.Helper()
+		review := object("authorization.k8s.io/v1", "SubjectAccessReview", "", "")
+		review.Object["spec"] = map[string]any{
+			"user":               "system:serviceaccount:payments:mesh-security",
+			"groups":             []any{"system:serviceaccounts", "system:serviceaccounts:payments", "system:authenticated"},
+			"resourceAttributes": map[string]any{"verb": verb, "group": group, "resource": resource, "namespace": namespace},
+		}
+		must(t, c.client.Create(t.Context(), review))
+		allowed, _, err := unstructured.NestedBool(review.Object, "status", "allowed")
+		must(t, err)
+		return allowed
+	}
+	for _, verb := range []string{"get", "list", "create", "patch", "delete"} { // what Flux does
+		if !may(verb, group, "meshsecurityprofiles", "payments") {
+			t.Errorf("may not %s profiles in its own namespace", verb)
+		}
+		if may(verb, group, "meshsecurityprofiles", "shop") {
+			t.Errorf("may %s profiles of others", verb)
+		}
+	}
+	for _, w := range []struct{ group, resource, namespace string }{
+		{group, "meshsecuritybaselines", ""}, {group, "meshsecurityexceptions", ""}, {"", "namespaces", ""}, {"", "secrets", "payments"},
+		{"security.istio.io", "authorizationpolicies", "payments"}, {"apps", "deployments", "payments"},
+	} {
+		if may("patch", w.group, w.resource, w.namespace) {
+			t.Errorf("may patch %s", w.resource)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/kustomize"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 )
@@ -103,7 +104,7 @@ func TestExamplesAreOfKnownFields(t *testing.T) {
 				"Kustomization": &kustomizev1.Kustomization{},
 			}[head.Kind]
 			if into == nil {
-				continue // Kubernetes' own: test/docs applies them
+				continue // Kubernetes' own: accountsKeepTeamsApart applies them
 			}
 			if err := yaml.UnmarshalStrict(doc, into); err != nil {
 				t.Errorf("%s: %v\n%s", f, err, doc)
@@ -148,10 +149,16 @@ func TestExamplesKeepTeamsApart(t *testing.T) {
 				t.Errorf("%s has a %s in %s", team, o.GetKind(), o.GetNamespace())
 			}
 		}
-		p := projects[team]
-		if d := p.Spec.Destinations; len(d) != 1 || d[0].Namespace != team || len(p.Spec.ClusterResourceWhitelist) != 0 ||
-			len(p.Spec.NamespaceResourceWhitelist) != 1 || p.Spec.NamespaceResourceWhitelist[0].Kind != "MeshSecurityProfile" {
-			t.Errorf("project of %s: %+v", team, p.Spec)
+		here := &appv1.Cluster{Server: "https://kubernetes.default.svc"}
+		may := func(kind schema.GroupKind, namespace string) bool {
+			is, err := projects[team].IsResourcePermitted(kind, namespace, here, func(string) ([]*appv1.Cluster, error) { return nil, nil })
+			must(t, err)
+			return is
+		}
+		profile := schema.GroupKind{Group: group, Kind: "MeshSecurityProfile"}
+		if !may(profile, team) || may(profile, "default") || may(schema.GroupKind{Group: group, Kind: "MeshSecurityBaseline"}, "") ||
+			may(schema.GroupKind{Kind: "ConfigMap"}, team) || may(schema.GroupKind{Kind: "Namespace"}, "") {
+			t.Errorf("project of %s: %+v", team, projects[team].Spec)
 		}
 		if k := flux[team]; k.Spec.TargetNamespace != team || k.Spec.ServiceAccountName == "" || k.Spec.Path != "./teams/"+team {
 			t.Errorf("Kustomization of %s: %+v", team, k.Spec)

@@ -100,7 +100,7 @@ spec:
 }
 
 // nothingIsOutOfSync comes before the operator runs, and goes on when it does.
-func nothingIsOutOfSync(t *testing.T, c *cluster, operate func()) {
+func nothingIsOutOfSync(t *testing.T, c *cluster, operate func()) { //nolint:thelper // a test: its failures have lines of their own
 	ways := map[string]bool{"client": false, "server": true}
 	var all, profiles []*unstructured.Unstructured
 	for way, serverSide := range ways {
@@ -235,7 +235,7 @@ func spec(o *unstructured.Unstructured) []byte {
 // installationIsInSync is about what installs the operator, by the strategies
 // that Argo CD takes for the way in which it was applied. It comes last: from
 // then on the guards are in force.
-func installationIsInSync(t *testing.T, c *cluster) {
+func installationIsInSync(t *testing.T, c *cluster) { //nolint:thelper // a test: its failures have lines of their own
 	for _, ns := range []string{"istio-system", "mesh-security-system", "payments", "shop"} {
 		c.namespace(t, ns)
 	}
@@ -260,7 +260,7 @@ func installationIsInSync(t *testing.T, c *cluster) {
 }
 
 // accountsKeepTeamsApart is about the accounts by which Flux applies teams' folders.
-func accountsKeepTeamsApart(t *testing.T, c *cluster) {
+func accountsKeepTeamsApart(t *testing.T, c *cluster) { //nolint:thelper // a test: its failures have lines of their own
 	for _, doc := range documents(t, read(t, examples+"/clusters/production/flux/teams.yaml")) {
 		if o := decode(t, doc); o.GroupVersionKind().Group != "kustomize.toolkit.fluxcd.io" {
 			c.apply(t, o, true)

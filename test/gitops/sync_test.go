@@ -117,7 +117,7 @@ metadata: {name: next, namespace: `+namespace+`, annotations: {argocd.argoproj.i
 const strict = `{mutualTLS: {mode: Strict}, authorization: {defaultAction: Deny, rules: [{name: callers, from: [{entity: SameNamespace}]}]}}`
 
 // wavesWait comes before the operator runs, and goes on when it does.
-func wavesWait(t *testing.T, c *cluster, operate func()) {
+func wavesWait(t *testing.T, c *cluster, operate func()) { //nolint:thelper // a test: its failures have lines of their own
 	c.namespace(t, "blind")
 	git, profile, next := inWaves(t, "blind", strict)
 	a := c.argoCD(t, "blind")
@@ -160,7 +160,7 @@ func wavesWait(t *testing.T, c *cluster, operate func()) {
 // childrenAreNotPruned: what the operator wrote is never taken for what somebody
 // took out of Git, not while a profile owns it, and not when a deleted one left
 // it in force.
-func childrenAreNotPruned(t *testing.T, c *cluster) {
+func childrenAreNotPruned(t *testing.T, c *cluster) { //nolint:thelper // a test: its failures have lines of their own
 	for namespace, retain := range map[string]bool{"removed": false, "retained": true} {
 		t.Run(namespace, func(t *testing.T) {
 			c.namespace(t, namespace)

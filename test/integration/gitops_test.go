@@ -58,6 +58,19 @@ var _ = Describe("A profile that a GitOps tool applied", func() {
 	})
 })
 
+var _ = Describe("A profile that a GitOps tool replaces", func() {
+	It("gets its finalizer back, without which its objects would go in no order", func(ctx SpecContext) {
+		shared.namespace("replaced")
+		shared.apply(strict("replaced"))
+		shared.ready(ctx, "replaced", "main")
+		since := time.Now()
+		_, err := shared.try(strict("replaced"), "replace", "-f", "-")
+		Expect(err).NotTo(HaveOccurred())
+		Eventually(func() []string { return shared.profile(ctx, "replaced", "main").Finalizers }).Should(Equal([]string{v1alpha1.Finalizer}))
+		Expect(shared.wrote(ctx, "replaced", since)).To(BeEmpty())
+	})
+})
+
 var _ = Describe("A profile that is deleted as Argo CD does it, in the foreground", func() {
 	It("goes, and nothing of what the garbage collector takes is made again", func(ctx SpecContext) {
 		shared.namespace("foreground")

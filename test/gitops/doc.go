@@ -8,8 +8,8 @@
 //	diff_test.go     nothing is OutOfSync by what the API server or the operator does
 //	sync_test.go     waves wait, children are neither marked nor pruned
 //
-// The last two need a control plane, in KUBEBUILDER_ASSETS, and run the operator
-// on it. The module stands alone, without the operator's packages: Argo CD holds
-// Kubernetes' libraries at a version of its own, by the replace block in go.mod,
-// which is the one of its own go.mod.
+// All need KUBEBUILDER_ASSETS, for kubectl; the last two start the control plane
+// in there and run the operator on it. The module stands alone, without the
+// operator's packages: Argo CD holds Kubernetes' libraries at a version of its
+// own, by the replace block in go.mod, which is the one of its own go.mod.
 package gitops

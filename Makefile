@@ -55,7 +55,7 @@ run: ## Run the operator against the cluster that KUBECONFIG names.
 ##@ Check
 
 .PHONY: test
-test: test-unit test-integration test-istio ## All tests, in all modules.
+test: test-unit test-integration test-istio test-gitops ## All tests, in all modules.
 
 .PHONY: test-unit
 test-unit: ## Tests without a control plane: unit, golden and property.
@@ -69,6 +69,11 @@ test-integration: ## Tests against a real control plane: CEL, controllers, RBAC,
 .PHONY: test-istio
 test-istio: ## Istio's own validation of every resource that a golden case compiles to.
 	go -C test/istio test -timeout 20m $(TESTFLAGS) ./...
+
+.PHONY: test-gitops
+test-gitops: ## Argo CD's and Flux's own code on our kinds: health, diff, waves, pruning.
+	KUBEBUILDER_ASSETS=$(ASSETS); export KUBEBUILDER_ASSETS
+	go -C test/gitops test -count=1 -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: bench
 bench: ## Benchmarks, and figures against a real control plane; BENCH=regexp chooses, BENCHFLAGS=-profiles=1000 enlarges.

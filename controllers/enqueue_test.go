@@ -135,7 +135,7 @@ func TestDriftGoesFirst(t *testing.T) {
 }
 
 func TestWhatOfAProfileMatters(t *testing.T) {
-	base := &v1alpha1.MeshSecurityProfile{ObjectMeta: metav1.ObjectMeta{UID: "1", Generation: 1}}
+	base := &v1alpha1.MeshSecurityProfile{ObjectMeta: metav1.ObjectMeta{UID: "1", Generation: 1, Finalizers: []string{v1alpha1.Finalizer}}}
 	for name, c := range map[string]struct {
 		change func(*v1alpha1.MeshSecurityProfile)
 		want   bool
@@ -146,8 +146,9 @@ func TestWhatOfAProfileMatters(t *testing.T) {
 		"the pause": {func(p *v1alpha1.MeshSecurityProfile) {
 			p.Annotations = map[string]string{v1alpha1.AnnotationPaused: "true"}
 		}, true},
-		"its deletion": {func(p *v1alpha1.MeshSecurityProfile) { p.DeletionTimestamp = &metav1.Time{} }, true},
-		"a new one":    {func(p *v1alpha1.MeshSecurityProfile) { p.UID = "2" }, true},
+		"its deletion":              {func(p *v1alpha1.MeshSecurityProfile) { p.DeletionTimestamp = &metav1.Time{} }, true},
+		"the loss of its finalizer": {func(p *v1alpha1.MeshSecurityProfile) { p.Finalizers = nil }, true},
+		"a new one":                 {func(p *v1alpha1.MeshSecurityProfile) { p.UID = "2" }, true},
 	} {
 		after := base.DeepCopy()
 		c.change(after)

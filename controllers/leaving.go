@@ -22,7 +22,7 @@ import (
 // for it: were it deleted right after, the garbage collector would remove its
 // objects in no order. Where nothing is to be written it may do without.
 func (r *NamespaceReconciler) hold(ctx context.Context, o *facts.Observed, d *decide.Decision) error {
-	if d.Profile == nil || d.Implied() || !d.Creates() || slices.Contains(d.Profile.Finalizers, v1alpha1.Finalizer) {
+	if d.Profile == nil || d.Implied() || !d.Holds() || slices.Contains(d.Profile.Finalizers, v1alpha1.Finalizer) {
 		return nil
 	}
 	held, err := r.Writer.Hold(ctx, d.Profile)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -231,8 +232,12 @@ func profileChanged(before, after client.Object) bool {
 	return before.GetGeneration() != after.GetGeneration() ||
 		before.GetUID() != after.GetUID() ||
 		before.GetAnnotations()[v1alpha1.AnnotationPaused] != after.GetAnnotations()[v1alpha1.AnnotationPaused] ||
-		(before.GetDeletionTimestamp() == nil) != (after.GetDeletionTimestamp() == nil)
+		(before.GetDeletionTimestamp() == nil) != (after.GetDeletionTimestamp() == nil) ||
+		after.GetDeletionTimestamp() == nil && held(before) && !held(after)
 }
+
+// held says whether an object has our finalizer.
+func held(o client.Object) bool { return slices.Contains(o.GetFinalizers(), v1alpha1.Finalizer) }
 
 func podChanged(before, after client.Object) bool {
 	b, ok1 := before.(*corev1.Pod)

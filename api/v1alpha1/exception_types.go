@@ -73,7 +73,8 @@ type MeshSecurityExceptionStatus struct {
 	// +optional
 	MatchedFindings *int32 `json:"matchedFindings,omitempty"`
 
-	// conditions are Accepted and Active.
+	// conditions are Accepted and Active, and Reconciling or Stalled while there
+	// is something to wait for or to do.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

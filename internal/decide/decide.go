@@ -152,6 +152,11 @@ func (d Decision) Creates() bool {
 	return slices.ContainsFunc(d.Steps, func(s plan.Step) bool { return s.Verb != plan.Delete })
 }
 
+// Holds says whether the profile in force needs its finalizer: something is to
+// be written for it, or is there. A tool that replaces the profile takes the
+// finalizer off, and the order in which its objects would go with it.
+func (d Decision) Holds() bool { return d.Creates() || len(d.Desired) > 0 && !d.Paused }
+
 // Unheld says whether something is to be written that would belong to a
 // baseline which is not held yet: were it deleted right after, the garbage
 // collector would remove that in no order.

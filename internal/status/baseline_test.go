@@ -132,6 +132,11 @@ func TestException(t *testing.T) {
 			if active.Status != r.status || active.Reason != r.reason || accepted.Reason != r.accept {
 				t.Errorf("%s/%s: %s; %s: %s", active.Status, active.Reason, active.Message, accepted.Reason, accepted.Message)
 			}
+			// By these alone GitOps tools know whether to wait, and whether in vain.
+			stalled, reconciling := find(out.Conditions, v1alpha1.ConditionStalled), find(out.Conditions, v1alpha1.ConditionReconciling)
+			if (stalled != nil) != (accepted.Status != "True") || (reconciling != nil) != (active.Reason == v1alpha1.ReasonPending) {
+				t.Errorf("stalled: %v, reconciling: %v", stalled, reconciling)
+			}
 		})
 	}
 }

@@ -53,6 +53,14 @@ func Exception(in ExceptionInput) v1alpha1.MeshSecurityExceptionStatus {
 	}
 	active := c.active(in)
 	c.set(v1alpha1.ConditionActive, active.status, active.reason, active.message)
+	// There is no Ready: without these, whoever waits by the kstatus convention
+	// would take it for done.
+	switch accepted := c.get(v1alpha1.ConditionAccepted); {
+	case accepted.Status != metav1.ConditionTrue:
+		c.set(v1alpha1.ConditionStalled, metav1.ConditionTrue, accepted.Reason, accepted.Message)
+	case active.reason == v1alpha1.ReasonPending:
+		c.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, active.reason, active.message)
+	}
 	out.Conditions = c.conds
 	return out
 }

@@ -39,6 +39,18 @@ import (
 // shopNamespaces are those of config/samples/shop.yaml.
 var shopNamespaces = []string{"batch", "payments", "shop"}
 
+// argoCD is what there is of an Argo CD: its configuration.
+const argoCD = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: argocd}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: argocd-cm, namespace: argocd}
+data: {url: https://argocd.example.com}
+`
+
 // installed is what an installation is told besides what config/default says.
 const installed = "--network-policy-enforced=true"
 
@@ -104,7 +116,7 @@ func newCluster(ctx context.Context, t *testing.T) *cluster {
 	c.kubeconfig, err = c.Kubeconfig("reader", "system:masters")
 	must(t, err)
 	c.kubelet = newKubelet(ctx, t, c)
-	c.kubectl(ctx, t, standin.Istio+"---"+standin.Injector, "apply", "--server-side", "-f", "-")
+	c.kubectl(ctx, t, standin.Istio+"---"+standin.Injector+"---"+argoCD, "apply", "--server-side", "-f", "-")
 	c.waitForInjector(ctx, t)
 	return c
 }

@@ -13,8 +13,9 @@
 //
 //	sh                 commands, without a prompt, run by bash in the order of
 //	                   the page; each has to succeed. The working folder is a
-//	                   scratch folder with links to config/ and dist/, the same
-//	                   for the whole page. Variables do not outlive their fence.
+//	                   scratch folder with links to config/, dist/ and docs/, the
+//	                   same for the whole page. Variables do not outlive their
+//	                   fence.
 //	sh fails           the same, and it has to fail: what is shown is refused.
 //	sh no-test=REASON  not run. REASON, a few words joined by '-', says why.
 //	text output        lines that the sh fence right before it prints. Runs of

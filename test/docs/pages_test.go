@@ -68,7 +68,7 @@ func newReader(t *testing.T, c *cluster) *reader {
 	r := &reader{cluster: c, dir: t.TempDir()}
 	abs, err := filepath.Abs(root)
 	must(t, err)
-	for _, name := range []string{"config", "dist"} {
+	for _, name := range []string{"config", "dist", "docs"} {
 		must(t, os.Symlink(filepath.Join(abs, name), filepath.Join(r.dir, name)))
 	}
 	must(t, os.Mkdir(filepath.Join(r.dir, "bin"), 0o700))

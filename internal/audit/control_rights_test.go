@@ -61,7 +61,7 @@ var rightsCases = []examinedCluster{
 			s.bind(fmt.Sprintf("team-%02d", i), "edit", group("dev"), facts.PowerMesh)
 		}
 		s.bind("istio-system", "edit", group("dev"), facts.PowerMesh)
-	}, []string{"ClusterRole/edit: in namespaces team-00, team-01, team-02 and more, whoever it is bound to may change the mesh's configuration", "RoleBinding/istio-system/b11: Group/dev"}},
+	}, []string{"RoleBinding/istio-system/b11: Group/dev", "ClusterRole/edit: in namespaces team-00, team-01, team-02 and more, whoever it is bound to may change the mesh's configuration"}},
 	{"CTL-004", "not read", func(s *ClusterScene) { s.Unread = []string{"ClusterRole.rbac.authorization.k8s.io"} },
 		[]string{"ClusterRole.rbac.authorization.k8s.io/*: nothing tells who may command the mesh"}},
 }

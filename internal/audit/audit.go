@@ -35,10 +35,14 @@ type Check struct {
 	Compliance []string
 	// concerns are the areas whose enforcement could bring about what it looks for.
 	concerns []v1alpha1.Area
-	// find looks at what is declared, before anything is written; examine at
-	// what is in force. A check has one of them.
-	find    func(Input) []Finding
-	examine func(*Scene) []Finding
+	// find looks at what is declared, before anything is written; the others at
+	// what is in force. workload judges a workload by itself, by its pods and by
+	// all of the scene but other pods and the time: what it finds is kept until
+	// one of these changes. examine is for what has to be looked at as a whole.
+	// A check has find, or at least one of the others.
+	find     func(Input) []Finding
+	examine  func(*Scene) []Finding
+	workload func(*Scene, workload) []Finding
 }
 
 // Family is the first part of the ID of a check, like MTLS.
@@ -61,21 +65,6 @@ func Preflight(in Input) []Finding {
 		}
 		found := append(c.find(in), c.unread(in)...)
 		for _, f := range found {
-			out = append(out, c.complete(f))
-		}
-	}
-	Sort(out, func(f Finding) v1alpha1.Finding { return f.Finding })
-	return out
-}
-
-// Examine returns the findings about what is in force, the worst first.
-func Examine(s *Scene) []Finding {
-	var out []Finding
-	for _, c := range catalogue {
-		if c.examine == nil {
-			continue
-		}
-		for _, f := range c.examine(s) {
 			out = append(out, c.complete(f))
 		}
 	}

@@ -8,7 +8,8 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 )
 
-// Scene is what a check of what is in force looks at.
+// Scene is what a check of what is in force looks at. Once one has, it does not
+// change any more.
 type Scene struct {
 	Input
 	// Ours are the operator's objects in the namespace, as they are in force;
@@ -28,6 +29,8 @@ type Scene struct {
 	Bulletins *string
 
 	model *effective.Model
+	// kinds are the workloads, once the pods are those that differ.
+	kinds []workload
 }
 
 // Drift is a managed object that is not as desired, and is left so.
@@ -74,15 +77,27 @@ func (s *Scene) subject(o facts.Object) string {
 type workload struct {
 	facts.Owner
 	pods []facts.Pod
+	// key is a fingerprint of all of this.
+	key fingerprint
 }
 
-// workloads are those of the namespace, sorted. The pods of a workload are
-// mostly alike: a finding is about the workload, and names pods only where they
-// differ.
+// workloads are those of the namespace, sorted, with their pods.
 func (s *Scene) workloads() []workload {
-	var out []workload
-	for _, o := range s.Facts.ByOwner() {
-		out = append(out, workload{o.Owner, o.Pods})
+	s.distinguish()
+	return s.kinds
+}
+
+// distinguish leaves one pod of each kind: those of a workload are mostly alike,
+// and nothing is found of one that is not so of all that are like it. Pods have
+// no names from then on.
+func (s *Scene) distinguish() {
+	if s.kinds != nil {
+		return
 	}
-	return out
+	var texts map[facts.Owner][]string
+	s.Facts.Pods, texts = kindsOf(s.Facts.Pods)
+	s.kinds = []workload{}
+	for _, o := range s.Facts.ByOwner() {
+		s.kinds = append(s.kinds, workload{o.Owner, o.Pods, fingerprintOf(texts[o.Owner])})
+	}
 }

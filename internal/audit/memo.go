@@ -40,7 +40,7 @@ func Examine(s *Scene) []Finding {
 func ExamineSince(last *Memo, s *Scene) ([]Finding, *Memo) {
 	s.distinguish()
 	next := &Memo{found: make(map[facts.Owner]verdict, len(s.kinds))}
-	known := false
+	var known bool
 	next.around, known = s.around()
 	if last == nil || !known || last.around != next.around {
 		last = &Memo{}

@@ -51,9 +51,9 @@ func exam(t *testing.T, family string, cases []examined) {
 	failing := map[string]bool{}
 	for _, c := range cases {
 		t.Run(c.check+" "+c.name, func(t *testing.T) {
-			s := scene()
-			c.change(s)
-			got := judged(c.check, s)
+			changed := func() *Scene { s := scene(); c.change(s); return s }
+			kept(t, kept(t, kept(t, nil, scene), changed), scene)
+			got := judged(c.check, changed())
 			if len(got) != len(c.want) {
 				t.Fatalf("found %d, want %d: %+v", len(got), len(c.want), got)
 			}

@@ -20,5 +20,6 @@ func (d *Decision) examine(o facts.Observed) {
 			s.Drift = append(s.Drift, audit.Drift{Resource: c.Resource(), What: fmt.Sprintf("%s by %s", c.Type, c.Actor)})
 		}
 	}
-	d.Examined, d.NextFindings = audit.Examine(&s), audit.NextChange(&s)
+	d.Examined, d.Seen = audit.ExamineSince(d.Seen, &s)
+	d.NextFindings = audit.NextChange(&s)
 }

@@ -111,10 +111,14 @@ var changes = []struct {
 		s.Facts.Namespace.Labels = map[string]string{"istio.io/dataplane-mode": "ambient", "istio-injection": "enabled"}
 	}},
 	{"the network enforces nothing", func(s *Scene) { s.Facts.Network.PolicyEnforced = facts.No }},
-	{"a service leads elsewhere", func(s *Scene) { s.withService(func(svc *facts.Service) { svc.Ports[0].Target = intstr.FromInt32(9090) }) }},
+	{"a service leads elsewhere", func(s *Scene) {
+		s.withService(func(svc *facts.Service) { svc.Ports[0].Target = intstr.FromInt32(9090) })
+	}},
 	{"a service of UDP", func(s *Scene) { s.withService(func(svc *facts.Service) { svc.Ports[0].Protocol = "UDP" }) }},
 	{"a mode of the namespace", func(s *Scene) { s.add(aPeer("payments", "old", "", peerPermissive, nil)) }},
-	{"a mode of a port", func(s *Scene) { s.add(aPeer("payments", "old-port", "api", peerStrict, portModes{8080: peerPermissive, 9090: peerDisable})) }},
+	{"a mode of a port", func(s *Scene) {
+		s.add(aPeer("payments", "old-port", "api", peerStrict, portModes{8080: peerPermissive, 9090: peerDisable}))
+	}},
 	{"that mode is another", func(s *Scene) {
 		for _, o := range s.Others {
 			if o.GetName() == "old-port" {
@@ -160,7 +164,9 @@ var kindsOfPods = []func(*facts.Pod){
 	func(p *facts.Pod) { p.Tampering = []string{"container app is privileged"} },
 	func(p *facts.Pod) { p.ProxyVersion = "1.11.0" },
 	func(p *facts.Pod) { p.Uncaptured = []int32{8080} },
-	func(p *facts.Pod) { p.Ports = append(slices.Clone(p.Ports), facts.ContainerPort{Name: "more", Number: 9090}) },
+	func(p *facts.Pod) {
+		p.Ports = append(slices.Clone(p.Ports), facts.ContainerPort{Name: "more", Number: 9090})
+	},
 	func(p *facts.Pod) { p.Labels = map[string]string{"app": p.Owner.Name, tlsModeLabel: "disabled"} },
 }
 

@@ -344,7 +344,7 @@ func leftIn(normalization string) string {
 // and requests those that may be HTTP.
 func (s *Scene) connections(pod facts.Pod) (connections, requests []int32) {
 	spoken := map[int32]facts.Tristate{}
-	for _, svc := range services(s.Facts) {
+	for _, svc := range s.services() {
 		if len(svc.Selector) == 0 || !facts.Matches(svc.Selector, pod.Labels) {
 			continue
 		}
@@ -427,7 +427,7 @@ func (c clauses) blind(tcp []int32, alone, denies bool) []int32 {
 		asked := slices.Concat(op, everywhere)
 		if !denies {
 			// What allows is dropped as a whole.
-			asked = c.all()
+			asked = c.fields
 		}
 		if !asks(asked, field.http) {
 			continue
@@ -460,8 +460,8 @@ func identityInPlaintext(s *Scene) []Finding {
 
 // evaded says where a rule of a policy does not do what it says to callers in plaintext.
 func (s *Scene) evaded(p ruled, c clauses, all []ruled) (Finding, bool) {
-	names := fieldNames(c.all(), field.identity)
-	needs := asks(c.all(), func(f field) bool { return f.identity() && !f.not })
+	names := fieldNames(c.fields, field.identity)
+	needs := asks(c.fields, func(f field) bool { return f.identity() && !f.not })
 	action := p.Spec.GetAction()
 	if len(names) == 0 || action == securityapi.AuthorizationPolicy_AUDIT {
 		return Finding{}, false
@@ -470,7 +470,7 @@ func (s *Scene) evaded(p ruled, c clauses, all []ruled) (Finding, bool) {
 	var at, unread []string
 	for _, w := range s.workloads() {
 		for _, pod := range s.selected(w, p.selector()) {
-			for _, port := range s.listens(pod, portsIn(c.all())) {
+			for _, port := range s.listens(pod, portsIn(c.fields)) {
 				mode, _ := s.Model().MutualTLS(pod.Labels, port)
 				affected := mode != "STRICT"
 				switch {
@@ -527,7 +527,7 @@ func admitsPlaintext(all []ruled, labels map[string]string, port int32) bool {
 		}
 		denied = true
 		for _, c := range p.rules {
-			named := portsIn(c.all())
+			named := portsIn(c.fields)
 			if len(named) > 0 && !slices.Contains(named, port) {
 				continue
 			}
@@ -608,7 +608,7 @@ func excessPrivilege(s *Scene) []Finding {
 				return f.identity() || f.token() || f.about == ofIPBlocks || f.about == ofRemoteIPBlocks
 			}
 			// A rule of nothing at all is AUTHZ-002's.
-			anyone = anyone || len(c.all()) > 0 && !asks(who, caller)
+			anyone = anyone || len(c.fields) > 0 && !asks(who, caller)
 			for _, f := range who {
 				shared = append(shared, defaultAccounts(f)...)
 			}
@@ -664,7 +664,7 @@ func unseenAddresses(s *Scene) []Finding {
 	ours, others := s.policies(true)
 	all := slices.Concat(ours, others)
 	var out []Finding
-	for _, svc := range services(s.Facts) {
+	for _, svc := range s.services() {
 		if !svc.HidesCallers || len(svc.Selector) == 0 {
 			continue
 		}

@@ -106,6 +106,9 @@ func (s *Scene) proxied(w workload) []facts.Pod {
 }
 
 func alike(w workload) []facts.Pod {
+	if len(w.pods) < 2 {
+		return slices.Clone(w.pods)
+	}
 	seen := map[string]bool{}
 	var out []facts.Pod
 	for _, p := range w.pods {
@@ -468,6 +471,9 @@ const verifies = "1.21.0"
 func unverified(s *Scene) []Finding {
 	var out []Finding
 	_, others := of[*networkingv1.DestinationRule](s)
+	if len(others) == 0 {
+		return nil
+	}
 	first, _ := bulletins.Parse(verifies)
 	version, err := bulletins.Parse(s.Facts.Mesh.Version)
 	for _, d := range others {
@@ -536,7 +542,7 @@ func hiddenExits(s *Scene) []Finding {
 		return nil
 	}
 	var out []Finding
-	for _, svc := range services(s.Facts) {
+	for _, svc := range s.services() {
 		host := strings.TrimSuffix(svc.ExternalName, ".")
 		switch {
 		case svc.External && (s.clusterHost(host) || s.declaredByAny(host)):

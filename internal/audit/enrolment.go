@@ -169,7 +169,7 @@ func mixedLabels(s *Scene) []Finding {
 // notCaptured looks for service ports of protocols that the mesh never captures.
 func notCaptured(s *Scene) []Finding {
 	var out []Finding
-	for _, svc := range services(s.Facts) {
+	for _, svc := range s.services() {
 		var ports []string
 		for _, p := range svc.Ports {
 			if p.Protocol != "TCP" {

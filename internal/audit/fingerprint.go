@@ -99,6 +99,9 @@ func appender(t reflect.Type) func([]byte, reflect.Value) []byte {
 	case reflect.Slice:
 		return appendSlice(t)
 	case reflect.Map:
+		if t == reflect.TypeFor[map[string]string]() {
+			return appendLabels
+		}
 		return appendMap(t)
 	case reflect.Struct:
 		return appendStruct(t)
@@ -156,6 +159,25 @@ func appendMap(t reflect.Type) func([]byte, reflect.Value) []byte {
 		}
 		return b
 	}
+}
+
+// appendLabels is appendMap for what there is most of.
+func appendLabels(b []byte, v reflect.Value) []byte {
+	m, _ := v.Interface().(map[string]string)
+	if m == nil {
+		return append(b, 0)
+	}
+	var few [16]string
+	keys := few[:0]
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	b = binary.AppendUvarint(b, uint64(len(keys))+1)
+	for _, k := range keys {
+		b = appendText(appendText(b, k), m[k])
+	}
+	return b
 }
 
 func appendStruct(t reflect.Type) func([]byte, reflect.Value) []byte {

@@ -45,14 +45,13 @@ func ExamineSince(last *Memo, s *Scene) ([]Finding, *Memo) {
 	if last == nil || !known || last.around != next.around {
 		last = &Memo{}
 	}
-	s.Model() // once, for the copy below as well
-	timeless := *s
-	timeless.Now = time.Time{}
+	now := s.Now
+	s.Now = time.Time{}
 	var out []Finding
 	for _, w := range s.kinds {
 		j, same := last.found[w.Owner]
 		if !same || j.key != w.key {
-			j = verdict{w.key, judge(&timeless, w)}
+			j = verdict{w.key, judge(s, w)}
 			next.judged++
 		}
 		if known {
@@ -60,6 +59,7 @@ func ExamineSince(last *Memo, s *Scene) ([]Finding, *Memo) {
 		}
 		out = append(out, j.found...)
 	}
+	s.Now = now
 	for _, c := range catalogue {
 		if c.examine == nil {
 			continue

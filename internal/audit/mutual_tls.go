@@ -152,7 +152,7 @@ func (s *Scene) declaredPorts(p facts.Pod) []int32 {
 	for _, c := range p.Ports {
 		out = append(out, c.Number)
 	}
-	for _, svc := range services(s.Facts) {
+	for _, svc := range s.services() {
 		if len(svc.Selector) == 0 || !facts.Matches(svc.Selector, p.Labels) {
 			continue
 		}

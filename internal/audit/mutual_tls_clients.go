@@ -28,7 +28,7 @@ type callee struct {
 // callees are the namespace's services with a pod in the mesh.
 func (s *Scene) callees() []callee {
 	var out []callee
-	for _, svc := range services(s.Facts) {
+	for _, svc := range s.services() {
 		if svc.External || len(svc.Selector) == 0 || len(s.carried(s.Facts.Select(svc.Selector))) == 0 {
 			continue
 		}

@@ -78,7 +78,7 @@ func undeclaredProtocols(s *Scene) []Finding {
 		return nil
 	}
 	var out []Finding
-	for _, svc := range services(s.Facts) {
+	for _, svc := range s.services() {
 		var ports, by []string
 		for _, port := range svc.Ports {
 			if port.Protocol != "TCP" || istio.ReadsRequests(port) == facts.Yes {

@@ -28,9 +28,14 @@ type Scene struct {
 	// of the built-in one; nil for none.
 	Bulletins *string
 
-	model *effective.Model
-	// kinds are the workloads, once the pods are those that differ.
-	kinds []workload
+	// What checks ask for again and again, once it is worked out. kinds are the
+	// workloads, when the pods are those that differ; acts are all policies, and
+	// those that are enforced.
+	model    *effective.Model
+	kinds    []workload
+	served   []facts.Service
+	acts     [2]*ruledOf
+	versions []part
 }
 
 // Drift is a managed object that is not as desired, and is left so.
@@ -51,6 +56,14 @@ func (s *Scene) Model() *effective.Model {
 		})
 	}
 	return s.model
+}
+
+// services are the namespace's own, sorted by name.
+func (s *Scene) services() []facts.Service {
+	if s.served == nil {
+		s.served = append([]facts.Service{}, services(s.Facts)...)
+	}
+	return s.served
 }
 
 // of are the objects of a Go type, those of the namespace first, each with

@@ -84,6 +84,13 @@ func (p part) untold() Finding {
 
 // parts are the control plane and the proxies of the namespace, by version.
 func (s *Scene) parts() []part {
+	if s.versions == nil {
+		s.versions = s.partsOf()
+	}
+	return s.versions
+}
+
+func (s *Scene) partsOf() []part {
 	parse := func(text string) *version.Version {
 		v, err := bulletins.Parse(text)
 		if err != nil {
@@ -208,12 +215,15 @@ func NextChange(s *Scene) *time.Time {
 // outdated looks for proxies that an older control plane injected.
 func outdated(s *Scene, w workload) []Finding {
 	m := s.Facts.Mesh
-	control, err := bulletins.Parse(m.Version)
+	control := s.parts()[slices.IndexFunc(s.parts(), func(p part) bool { return p.component == bulletins.ControlPlane })].version
 	var older, untold []string
 	for _, text := range w.collect(proxyVersion) {
-		v, bad := bulletins.Parse(text)
+		if text == m.Version && control != nil {
+			continue
+		}
+		v, err := bulletins.Parse(text)
 		switch {
-		case err != nil || bad != nil:
+		case control == nil || err != nil:
 			untold = append(untold, text)
 		case v.LessThan(control):
 			older = append(older, text)
@@ -222,7 +232,7 @@ func outdated(s *Scene, w workload) []Finding {
 	switch {
 	case len(older) > 0:
 		return []Finding{open(w.String(), "pods run the proxy %s, older than the control plane %s: what is mended since does not hold for them", mesh.Some(older), m.Version)}
-	case len(untold) > 0 && err != nil:
+	case len(untold) > 0 && control == nil:
 		return []Finding{unknown(w.String(), "the control plane's version can't be told, so that nothing tells whether its proxy is older")}
 	case len(untold) > 0:
 		return []Finding{unknown(w.String(), "the version of its proxy can't be told")}

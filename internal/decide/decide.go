@@ -95,7 +95,7 @@ func (d *Decision) Weigh(o facts.Observed) {
 	drift.Weigh(d.Changes, d.Desired, o.Live, d.compared)
 	if d.Compiled {
 		d.judge(o)
-		d.examine(o)
+		d.Examine(o)
 	}
 }
 

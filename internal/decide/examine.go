@@ -8,8 +8,8 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 )
 
-// examine audits what is in force once the steps are done.
-func (d *Decision) examine(o facts.Observed) {
+// Examine audits what is in force once the steps are done. Weigh does so.
+func (d *Decision) Examine(o facts.Observed) {
 	s := audit.Scene{
 		Input: audit.Input{Posture: d.Resolution.Posture, Facts: o.Facts},
 		Ours:  d.ours(o, d.Left), Others: d.foreign(o), Influences: o.Influences,

@@ -21,7 +21,7 @@ type fingerprint [sha256.Size]byte
 func (s *Scene) around() (fingerprint, bool) {
 	v := *s
 	v.Facts.Pods, v.Now, v.Ours, v.Others = nil, time.Time{}, nil, nil
-	text := appendScene(nil, reflect.ValueOf(&v).Elem())
+	text := appendScene(make([]byte, 0, 8<<10), reflect.ValueOf(&v).Elem())
 	for _, list := range [][]facts.Object{s.Ours, s.Others} {
 		text = binary.AppendUvarint(text, uint64(len(list)))
 		for _, o := range list {

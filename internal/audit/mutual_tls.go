@@ -124,13 +124,11 @@ const anyPort int32 = 0
 // carried are the workload's pods that pass the mesh: what others accept is
 // ENR's to say.
 func (s *Scene) carried(pods []facts.Pod) []facts.Pod {
-	var out []facts.Pod
-	for _, p := range pods {
-		if p.Enrolled(s.Facts.Mesh.DataPlane) && !slices.ContainsFunc(p.Bypass, optOut) {
-			out = append(out, p)
-		}
-	}
-	return out
+	return keep(pods, s.carries)
+}
+
+func (s *Scene) carries(p facts.Pod) bool {
+	return p.Enrolled(s.Facts.Mesh.DataPlane) && !slices.ContainsFunc(p.Bypass, optOut)
 }
 
 // peerAuthentications are those that the mesh reads, of the namespace and of the root.

@@ -29,14 +29,13 @@ type settings struct {
 type result struct {
 	Pods    int `json:"pods"`
 	Objects int `json:"objects"`
-	// Full is the audit of every namespace with nothing known, and Look all of
-	// what the operator does but for writing, in seconds, for each run.
+	// Full is the audit of every namespace with nothing known, in seconds, for each run.
 	Full []float64 `json:"full"`
-	Look []float64 `json:"look"`
 	// Event is the audit of one namespace after a pod became of another kind,
-	// and EventLook all of what the operator does then, in microseconds.
-	Event     []float64 `json:"event"`
-	EventLook []float64 `json:"eventLook"`
+	// and Look all of what the operator does then but for writing, in
+	// microseconds: the mean of many, for each run.
+	Event []float64 `json:"event"`
+	Look  []float64 `json:"look"`
 	// Judged is how many workloads were looked at for an event, at most.
 	Judged   int `json:"judged"`
 	Findings int `json:"findings"`
@@ -59,7 +58,6 @@ func main() {
 }
 
 func run(ctx context.Context, s settings, cpu string) error {
-	// What is measured is done by one goroutine; the collector may have another.
 	t, err := newTown()
 	if err != nil {
 		return err
@@ -83,18 +81,18 @@ func run(ctx context.Context, s settings, cpu string) error {
 	out := result{Pods: s.namespaces * s.workloads * s.replicas, Objects: t.objects}
 	seen := map[string]*audit.Memo{}
 	for range s.runs {
-		full, look, err := t.pass(ctx, s, seen, &out)
+		full, err := t.pass(ctx, s, seen, &out)
 		if err != nil {
 			return err
 		}
-		out.Full, out.Look = append(out.Full, full.Seconds()), append(out.Look, look.Seconds())
+		out.Full = append(out.Full, full.Seconds())
 	}
 	for i := range s.runs {
 		event, look, err := t.events(ctx, s, i, seen, &out)
 		if err != nil {
 			return err
 		}
-		out.Event, out.EventLook = append(out.Event, micros(event)), append(out.EventLook, micros(look))
+		out.Event, out.Look = append(out.Event, micros(event)), append(out.Look, micros(look))
 	}
 	debug.FreeOSMemory()
 	if out.RSS, err = resident(); err != nil {
@@ -120,39 +118,32 @@ type seenAt struct {
 const chunk = 250
 
 // pass audits every namespace with nothing known of it.
-func (t *town) pass(ctx context.Context, s settings, seen map[string]*audit.Memo, out *result) (full, look time.Duration, err error) {
+func (t *town) pass(ctx context.Context, s settings, seen map[string]*audit.Memo, out *result) (full time.Duration, err error) {
 	out.Findings = 0
 	for from := 0; from < s.namespaces; from += chunk {
-		began := processor()
 		var all []seenAt
 		for i := from; i < min(from+chunk, s.namespaces); i++ {
 			one, err := t.read(ctx, name(i))
 			if err != nil {
-				return 0, 0, err
+				return 0, err
 			}
 			all = append(all, one)
 		}
-		look += processor() - began
-		began = processor()
-		for _, one := range all {
-			one.report()
-		}
-		look += processor() - began
 		runtime.GC()
-		began = processor()
+		began := processor()
 		for i := range all {
 			all[i].decision.Examine(all[i].observed)
 		}
 		full += processor() - began
 		for i, one := range all {
 			if len(one.decision.Steps) > 0 {
-				return 0, 0, fmt.Errorf("there is something to write: %+v", one.decision.Steps)
+				return 0, fmt.Errorf("there is something to write: %+v", one.decision.Steps)
 			}
 			seen[name(from+i)] = one.decision.Seen
 			out.Findings += len(one.decision.Examined)
 		}
 	}
-	return full, look, nil
+	return full, nil
 }
 
 // eventsEach is how many events a run has.

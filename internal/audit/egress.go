@@ -102,12 +102,12 @@ func (s *Scene) openByChoice() bool {
 // proxied are the pods of a workload whose proxies carry their traffic, those
 // alike to policies once.
 func (s *Scene) proxied(w workload) []facts.Pod {
-	return slices.DeleteFunc(alike(w), func(p facts.Pod) bool { return !p.Enrolled(s.Facts.Mesh.DataPlane) })
+	return those(alike(w), func(p facts.Pod) bool { return p.Enrolled(s.Facts.Mesh.DataPlane) })
 }
 
 func alike(w workload) []facts.Pod {
 	if len(w.pods) < 2 {
-		return slices.Clone(w.pods)
+		return w.pods
 	}
 	seen := map[string]bool{}
 	var out []facts.Pod

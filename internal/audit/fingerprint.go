@@ -21,7 +21,7 @@ type fingerprint [sha256.Size]byte
 func (s *Scene) around() (fingerprint, bool) {
 	v := *s
 	v.Facts.Pods, v.Now, v.Ours, v.Others = nil, time.Time{}, nil, nil
-	text := appendScene(make([]byte, 0, 8<<10), reflect.ValueOf(&v).Elem())
+	text := appendScene(make([]byte, 0, 4<<10), reflect.ValueOf(&v).Elem())
 	for _, list := range [][]facts.Object{s.Ours, s.Others} {
 		text = binary.AppendUvarint(text, uint64(len(list)))
 		for _, o := range list {
@@ -41,7 +41,9 @@ func kindsOf(all []facts.Pod) (pods []facts.Pod, texts map[facts.Owner][]string)
 	texts = map[facts.Owner][]string{}
 	seen := map[string]bool{}
 	var buf []byte
-	for _, p := range all {
+	var p facts.Pod
+	for i := range all {
+		p = all[i]
 		p.Name = ""
 		buf = appendPod(buf[:0], reflect.ValueOf(&p).Elem())
 		if !seen[string(buf)] {
@@ -56,7 +58,7 @@ func kindsOf(all []facts.Pod) (pods []facts.Pod, texts map[facts.Owner][]string)
 // fingerprintOf is that of texts, whatever their order.
 func fingerprintOf(texts []string) fingerprint {
 	slices.Sort(texts)
-	var b []byte
+	b := make([]byte, 0, 1<<10)
 	for _, t := range texts {
 		b = appendText(b, t)
 	}

@@ -124,7 +124,7 @@ const anyPort int32 = 0
 // carried are the workload's pods that pass the mesh: what others accept is
 // ENR's to say.
 func (s *Scene) carried(pods []facts.Pod) []facts.Pod {
-	return keep(pods, s.carries)
+	return those(pods, s.carries)
 }
 
 func (s *Scene) carries(p facts.Pod) bool {

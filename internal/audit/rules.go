@@ -211,8 +211,8 @@ func (s *Scene) policies(enforced bool) (ours, others []ruled) {
 
 // selected are the pods of a workload that a policy is for, and that the mesh carries.
 func (s *Scene) selected(w workload, selector map[string]string) []facts.Pod {
-	return slices.DeleteFunc(slices.Clone(w.pods), func(p facts.Pod) bool {
-		return !p.Enrolled(s.Facts.Mesh.DataPlane) || !facts.Matches(selector, p.Labels)
+	return those(w.pods, func(p facts.Pod) bool {
+		return p.Enrolled(s.Facts.Mesh.DataPlane) && facts.Matches(selector, p.Labels)
 	})
 }
 

@@ -60,8 +60,8 @@ func (s *Scene) Model() *effective.Model {
 
 // services are the namespace's own, sorted by name.
 func (s *Scene) services() []facts.Service {
-	if s.served == nil {
-		s.served = append([]facts.Service{}, services(s.Facts)...)
+	if s.served == nil && len(s.Facts.Services) > 0 {
+		s.served = services(s.Facts)
 	}
 	return s.served
 }
@@ -98,6 +98,14 @@ type workload struct {
 func (s *Scene) workloads() []workload {
 	s.distinguish()
 	return s.kinds
+}
+
+// those are the pods that are so, which is the same slice where all are.
+func those(pods []facts.Pod, are func(facts.Pod) bool) []facts.Pod {
+	if !slices.ContainsFunc(pods, func(p facts.Pod) bool { return !are(p) }) {
+		return pods
+	}
+	return keep(pods, are)
 }
 
 // distinguish leaves one pod of each kind: those of a workload are mostly alike,

@@ -58,6 +58,9 @@ type Finding struct {
 
 // Preflight returns the findings about what is declared, the worst first.
 func Preflight(in Input) []Finding {
+	// Pods that are alike call and are called alike; it matters only whether one
+	// has a peer.
+	in.Facts.Pods, _ = kindsOf(in.Facts.Pods, 2)
 	var out []Finding
 	for _, c := range catalogue {
 		if c.find == nil || !slices.ContainsFunc(c.concerns, func(a v1alpha1.Area) bool { return Denies(in.Posture, a) }) {

@@ -36,21 +36,24 @@ func (s *Scene) around() (fingerprint, bool) {
 }
 
 // kindsOf are the pods that differ in more than their names, which are taken
-// off, and by their owners what they are in full.
-func kindsOf(all []facts.Pod) (pods []facts.Pod, texts map[facts.Owner][]string) {
+// off, and by their owners what they are in full. Of those alike it leaves as
+// many as most says.
+func kindsOf(all []facts.Pod, most int) (pods []facts.Pod, texts map[facts.Owner][]string) {
 	texts = map[facts.Owner][]string{}
-	seen := map[string]bool{}
+	seen := map[string]int{}
 	var buf []byte
 	var p facts.Pod
 	for i := range all {
 		p = all[i]
 		p.Name = ""
 		buf = appendPod(buf[:0], reflect.ValueOf(&p).Elem())
-		if !seen[string(buf)] {
-			text := string(buf)
-			seen[text] = true
-			pods, texts[p.Owner] = append(pods, p), append(texts[p.Owner], text)
+		n := seen[string(buf)]
+		if n >= most {
+			continue
 		}
+		text := string(buf)
+		seen[text] = n + 1
+		pods, texts[p.Owner] = append(pods, p), append(texts[p.Owner], text)
 	}
 	return pods, texts
 }

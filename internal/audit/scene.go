@@ -116,7 +116,7 @@ func (s *Scene) distinguish() {
 		return
 	}
 	var texts map[facts.Owner][]string
-	s.Facts.Pods, texts = kindsOf(s.Facts.Pods)
+	s.Facts.Pods, texts = kindsOf(s.Facts.Pods, 1)
 	s.kinds = []workload{}
 	for _, o := range s.Facts.ByOwner() {
 		s.kinds = append(s.kinds, workload{o.Owner, o.Pods, fingerprintOf(texts[o.Owner])})

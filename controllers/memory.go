@@ -9,6 +9,7 @@ import (
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/apply"
+	"github.com/meshsecurity/mesh-security-operator/internal/audit"
 	"github.com/meshsecurity/mesh-security-operator/internal/decide"
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
@@ -35,6 +36,8 @@ type remembered struct {
 	implied *v1alpha1.MeshSecurityProfileStatus
 	// findings of the last look; nil before the first.
 	findings []v1alpha1.Finding
+	// seen is what the audit found of each workload.
+	seen *audit.Memo
 }
 
 // recall adds what is remembered to what was observed.
@@ -76,6 +79,20 @@ func (m *memory) decided(namespace string, seen facts.Observed, d decide.Decisio
 	defer m.mu.Unlock()
 	r := m.entry(namespace)
 	r.ours, r.lastGood = uids, d.LastGood
+}
+
+// weigh has a decision weighed with what the audit found before, and remembers
+// what it finds.
+func (m *memory) weigh(namespace string, d *decide.Decision, o facts.Observed) {
+	m.mu.Lock()
+	if r := m.of[namespace]; r != nil {
+		d.Seen = r.seen
+	}
+	m.mu.Unlock()
+	d.Weigh(o)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.entry(namespace).seen = d.Seen
 }
 
 // reported remembers the status of a namespace without a profile; nil where

@@ -100,7 +100,7 @@ func (r *NamespaceReconciler) Reconcile(ctx context.Context, req reconcile.Reque
 	if complete(decision, outcome) {
 		r.echoes.wrote(req.Name, outcome.Written)
 	}
-	decision.Weigh(observed)
+	r.memory.weigh(req.Name, &decision, observed)
 	r.memory.acted(req.Name, outcome, decision, now)
 	count(outcome)
 	switch {

@@ -3,11 +3,13 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -44,7 +46,9 @@ type reports struct {
 type reported struct {
 	kind   report.DocumentKind
 	digest string
-	uid    types.UID
+	// findings is a fingerprint of what it was made from.
+	findings uint64
+	uid      types.UID
 	// generation counts the changes of the content, whoever makes them.
 	generation int64
 	at         time.Time
@@ -84,45 +88,84 @@ func (r *reports) write(ctx context.Context, of metav1.ObjectMeta, findings []v1
 	if !ok {
 		return 0, nil
 	}
-	want, err := report.Document(kind, of, findings)
-	if err != nil {
-		return 0, fmt.Errorf("make the report: %w", err)
-	}
 	last, now := r.last(of.Namespace), r.clock()
+	// To make it costs as much as to work the findings out.
+	next := reported{kind: kind, digest: last.digest, findings: fingerprint(findings), at: now}
+	var want *unstructured.Unstructured
+	if last.kind.GVK != kind.GVK || last.findings != next.findings {
+		if want, err = document(kind, of, findings); err != nil {
+			return 0, err
+		}
+		next.digest = report.Digest(want)
+	}
 	have := snapshot.Metadata(kind.GVK)
 	err = r.cache.Get(ctx, types.NamespacedName{Namespace: of.Namespace, Name: report.DocumentName}, have)
-	same := last.kind.GVK == kind.GVK && last.digest == report.Digest(want) && (err != nil || last.uid == have.UID)
-	owner := client.FieldOwner(v1alpha1.ManagedByValue)
+	same := last.kind.GVK == kind.GVK && last.digest == next.digest && (err != nil || last.uid == have.UID)
 	switch {
-	case apierrors.IsNotFound(err):
-		if same && last.foreign {
-			return 0, nil
-		}
-		if same && !last.seen && now.Sub(last.at) < apply.Patience {
-			return apply.Patience, nil
-		}
-		if err = r.client.Create(ctx, want, owner); apierrors.IsAlreadyExists(err) {
-			ctrl.LoggerFrom(ctx).Info("The report is somebody else's, and is left", "report", kind.String()+" "+report.DocumentName)
-			r.remember(of.Namespace, reported{kind: kind, digest: report.Digest(want), foreign: true})
-			return 0, nil
-		}
-	case err != nil:
+	case err != nil && !apierrors.IsNotFound(err):
 		return 0, fmt.Errorf("read the report: %w", err)
-	case same && have.Generation < last.generation && now.Sub(last.at) < apply.Patience:
-		return apply.Patience, nil
-	case report.Digest(have) == report.Digest(want) && (!same || have.Generation <= last.generation):
-		r.remember(of.Namespace, reported{kind: kind, digest: report.Digest(want), uid: have.UID, generation: have.Generation, at: now, seen: true})
+	case err != nil && same && last.foreign:
 		return 0, nil
-	default:
+	case err != nil && same && !last.seen && now.Sub(last.at) < apply.Patience,
+		err == nil && same && have.Generation < last.generation && now.Sub(last.at) < apply.Patience:
+		return apply.Patience, nil
+	case err == nil && report.Digest(have) == next.digest && (!same || have.Generation <= last.generation):
+		next.uid, next.generation, next.seen = have.UID, have.Generation, true
+		r.remember(of.Namespace, next)
+		return 0, nil
+	}
+	if want == nil {
+		var bad error
+		if want, bad = document(kind, of, findings); bad != nil {
+			return 0, bad
+		}
+	}
+	if err == nil {
 		want.SetUID(have.UID)
 		want.SetResourceVersion(have.ResourceVersion)
+	}
+	return 0, r.send(ctx, want, next)
+}
+
+// Fingerprints differ from one run of the operator to the next.
+var seed = maphash.MakeSeed()
+
+func fingerprint(findings []v1alpha1.Finding) uint64 {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	for _, f := range findings {
+		maphash.WriteComparable(&h, f)
+	}
+	return h.Sum64()
+}
+
+func document(kind report.DocumentKind, of metav1.ObjectMeta, findings []v1alpha1.Finding) (*unstructured.Unstructured, error) {
+	out, err := report.Document(kind, of, findings)
+	if err != nil {
+		return nil, fmt.Errorf("make the report: %w", err)
+	}
+	return out, nil
+}
+
+// send writes a report, in the place of the one whose version it has.
+func (r *reports) send(ctx context.Context, want *unstructured.Unstructured, next reported) (err error) {
+	owner := client.FieldOwner(v1alpha1.ManagedByValue)
+	if want.GetResourceVersion() == "" {
+		err = r.client.Create(ctx, want, owner)
+	} else {
 		err = r.client.Update(ctx, want, owner)
 	}
-	if err != nil {
-		return 0, fmt.Errorf("write the report: %w", err)
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		ctrl.LoggerFrom(ctx).Info("The report is somebody else's, and is left", "report", next.kind.String()+" "+report.DocumentName)
+		next.foreign = true
+	case err != nil:
+		return fmt.Errorf("write the report: %w", err)
+	default:
+		next.uid, next.generation = want.GetUID(), want.GetGeneration()
 	}
-	r.remember(of.Namespace, reported{kind: kind, digest: report.Digest(want), uid: want.GetUID(), generation: want.GetGeneration(), at: now})
-	return 0, nil
+	r.remember(want.GetNamespace(), next)
+	return nil
 }
 
 func (r *reports) remember(namespace string, is reported) {

@@ -35,12 +35,16 @@ type Check struct {
 	Compliance []string
 	// concerns are the areas whose enforcement could bring about what it looks for.
 	concerns []v1alpha1.Area
-	// find looks at what is declared, before anything is written; examine at
-	// what is in force in a namespace; cluster at the cluster as a whole. A check
-	// has one of them, or the latter two.
-	find    func(Input) []Finding
-	examine func(*Scene) []Finding
-	cluster func(*ClusterScene) []Finding
+	// find looks at what is declared, before anything is written; the others at
+	// what is in force. workload judges a workload by itself, by its pods and by
+	// all of the scene but other pods and the time: what it finds is kept until
+	// one of these changes. examine is for what has to be looked at as a whole,
+	// and cluster looks at the cluster. A check has find, or at least one of the
+	// others.
+	find     func(Input) []Finding
+	examine  func(*Scene) []Finding
+	workload func(*Scene, workload) []Finding
+	cluster  func(*ClusterScene) []Finding
 }
 
 // Family is the first part of the ID of a check, like MTLS.
@@ -50,7 +54,7 @@ func Family(id string) string { family, _, _ := strings.Cut(id, "-"); return fam
 // as a whole.
 func (c Check) Of(namespace bool) bool {
 	if namespace {
-		return c.find != nil || c.examine != nil
+		return c.find != nil || c.examine != nil || c.workload != nil
 	}
 	return c.cluster != nil
 }
@@ -65,6 +69,9 @@ type Finding struct {
 
 // Preflight returns the findings about what is declared, the worst first.
 func Preflight(in Input) []Finding {
+	// Pods that are alike call and are called alike; it matters only whether one
+	// has a peer.
+	in.Facts.Pods, _ = kindsOf(in.Facts.Pods, 2)
 	var out []Finding
 	for _, c := range catalogue {
 		if c.find == nil || !slices.ContainsFunc(c.concerns, func(a v1alpha1.Area) bool { return Denies(in.Posture, a) }) {
@@ -72,21 +79,6 @@ func Preflight(in Input) []Finding {
 		}
 		found := append(c.find(in), c.unread(in)...)
 		for _, f := range found {
-			out = append(out, c.complete(f))
-		}
-	}
-	Sort(out, func(f Finding) v1alpha1.Finding { return f.Finding })
-	return out
-}
-
-// Examine returns the findings about what is in force, the worst first.
-func Examine(s *Scene) []Finding {
-	var out []Finding
-	for _, c := range catalogue {
-		if c.examine == nil {
-			continue
-		}
-		for _, f := range c.examine(s) {
 			out = append(out, c.complete(f))
 		}
 	}

@@ -44,7 +44,7 @@ func ruleChecks() []Check {
 			Remediation: "delete or narrow the policy that lets everybody in; where none denies, see AUTHZ-001; where it has to be open, declare a rule with entity Anyone, or have an exception granted",
 			Limits:      "Looked for is a caller without an identity, of any address, on a port that no rule names. Workloads outside of the mesh are ENR-001's. Where nothing denies since nobody declares who may call, or since the profile's mode or preflight has it wait, AUTHZ-001 says it for all.",
 			References:  []string{referencePolicy, referenceBest + "#use-default-deny-patterns"},
-			examine:     openWorkloads,
+			workload:    openWorkloads,
 		},
 		{
 			ID: "AUTHZ-003", Title: "a policy's dry-run is left over, or not understood", Severity: v1alpha1.SeverityHigh,
@@ -114,7 +114,7 @@ func supportChecks() []Check {
 			Remediation: "ask for requestPrincipals in the rules that allow, or deny notRequestPrincipals [\"*\"]",
 			Limits:      "Where some rules ask for a token and others don't, that is taken to be meant. RequestAuthentications of the profile are not looked at: each comes with a rule that asks for its tokens.",
 			References:  []string{referenceTokens, "https://istio.io/latest/docs/tasks/security/authentication/authn-policy/#require-a-valid-token"},
-			examine:     optionalTokens,
+			workload:    optionalTokens,
 		},
 		{
 			ID: "AUTHZ-014", Title: "tokens are validated carelessly", Severity: v1alpha1.SeverityMedium, Aliases: []string{"IST0175"},
@@ -229,35 +229,32 @@ func (s *Scene) whyUnknown(at effective.Answer) string {
 
 // openWorkloads looks for workloads that everybody may call where Deny is
 // declared, or what is in force denies by default.
-func openWorkloads(s *Scene) []Finding {
+func openWorkloads(s *Scene, w workload) []Finding {
 	a := s.Posture.Authorization
 	if !s.istio() || a == nil && s.lets(nil).Passes || a != nil && a.Default == v1alpha1.DefaultAllow {
 		return nil
 	}
-	var out []Finding
-	for _, w := range s.workloads() {
-		var at effective.Answer
-		some, hit := w.some(func(p facts.Pod) bool {
-			if !p.Enrolled(s.Facts.Mesh.DataPlane) || meantOpen(a, p.Labels) {
-				return false
-			}
-			answer := s.lets(p.Labels)
-			if answer.Passes && (!at.Passes || at.Unknown) {
-				at = answer
-			}
-			return answer.Passes
-		})
-		switch {
-		case !hit || s.waits() && len(at.By) == 0:
-		case at.Unknown:
-			out = append(out, unknown(w.String(), "%s, so that nothing tells who may call it", s.whyUnknown(at)))
-		case len(at.By) > 0:
-			out = append(out, open(w.String(), "%severybody may call it, with or without an identity, by %s", some, s.named(at.By)))
-		default:
-			out = append(out, open(w.String(), "%severybody may call it, with or without an identity: %s", some, s.whyOpen()))
+	var at effective.Answer
+	some, hit := w.some(func(p facts.Pod) bool {
+		if !p.Enrolled(s.Facts.Mesh.DataPlane) || meantOpen(a, p.Labels) {
+			return false
 		}
+		answer := s.lets(p.Labels)
+		if answer.Passes && (!at.Passes || at.Unknown) {
+			at = answer
+		}
+		return answer.Passes
+	})
+	switch {
+	case !hit || s.waits() && len(at.By) == 0:
+	case at.Unknown:
+		return []Finding{unknown(w.String(), "%s, so that nothing tells who may call it", s.whyUnknown(at))}
+	case len(at.By) > 0:
+		return []Finding{open(w.String(), "%severybody may call it, with or without an identity, by %s", some, s.named(at.By))}
+	default:
+		return []Finding{open(w.String(), "%severybody may call it, with or without an identity: %s", some, s.whyOpen())}
 	}
-	return out
+	return nil
 }
 
 // meantOpen says whether a workload is declared to be open to everybody.
@@ -347,7 +344,7 @@ func leftIn(normalization string) string {
 // and requests those that may be HTTP.
 func (s *Scene) connections(pod facts.Pod) (connections, requests []int32) {
 	spoken := map[int32]facts.Tristate{}
-	for _, svc := range services(s.Facts) {
+	for _, svc := range s.services() {
 		if len(svc.Selector) == 0 || !facts.Matches(svc.Selector, pod.Labels) {
 			continue
 		}
@@ -430,7 +427,7 @@ func (c clauses) blind(tcp []int32, alone, denies bool) []int32 {
 		asked := slices.Concat(op, everywhere)
 		if !denies {
 			// What allows is dropped as a whole.
-			asked = c.all()
+			asked = c.fields
 		}
 		if !asks(asked, field.http) {
 			continue
@@ -463,8 +460,8 @@ func identityInPlaintext(s *Scene) []Finding {
 
 // evaded says where a rule of a policy does not do what it says to callers in plaintext.
 func (s *Scene) evaded(p ruled, c clauses, all []ruled) (Finding, bool) {
-	names := fieldNames(c.all(), field.identity)
-	needs := asks(c.all(), func(f field) bool { return f.identity() && !f.not })
+	names := fieldNames(c.fields, field.identity)
+	needs := asks(c.fields, func(f field) bool { return f.identity() && !f.not })
 	action := p.Spec.GetAction()
 	if len(names) == 0 || action == securityapi.AuthorizationPolicy_AUDIT {
 		return Finding{}, false
@@ -473,7 +470,7 @@ func (s *Scene) evaded(p ruled, c clauses, all []ruled) (Finding, bool) {
 	var at, unread []string
 	for _, w := range s.workloads() {
 		for _, pod := range s.selected(w, p.selector()) {
-			for _, port := range s.listens(pod, portsIn(c.all())) {
+			for _, port := range s.listens(pod, portsIn(c.fields)) {
 				mode, _ := s.Model().MutualTLS(pod.Labels, port)
 				affected := mode != "STRICT"
 				switch {
@@ -530,7 +527,7 @@ func admitsPlaintext(all []ruled, labels map[string]string, port int32) bool {
 		}
 		denied = true
 		for _, c := range p.rules {
-			named := portsIn(c.all())
+			named := portsIn(c.fields)
 			if len(named) > 0 && !slices.Contains(named, port) {
 				continue
 			}
@@ -611,7 +608,7 @@ func excessPrivilege(s *Scene) []Finding {
 				return f.identity() || f.token() || f.about == ofIPBlocks || f.about == ofRemoteIPBlocks
 			}
 			// A rule of nothing at all is AUTHZ-002's.
-			anyone = anyone || len(c.all()) > 0 && !asks(who, caller)
+			anyone = anyone || len(c.fields) > 0 && !asks(who, caller)
 			for _, f := range who {
 				shared = append(shared, defaultAccounts(f)...)
 			}
@@ -667,7 +664,7 @@ func unseenAddresses(s *Scene) []Finding {
 	ours, others := s.policies(true)
 	all := slices.Concat(ours, others)
 	var out []Finding
-	for _, svc := range services(s.Facts) {
+	for _, svc := range s.services() {
 		if !svc.HidesCallers || len(svc.Selector) == 0 {
 			continue
 		}
@@ -701,26 +698,23 @@ func unseenAddresses(s *Scene) []Finding {
 }
 
 // optionalTokens looks for workloads whose tokens are validated and not asked for.
-func optionalTokens(s *Scene) []Finding {
+func optionalTokens(s *Scene, w workload) []Finding {
 	ours, others := s.policies(true)
 	all := slices.Concat(ours, others)
 	_, authentications := acting[*securityv1.RequestAuthentication](s)
-	var out []Finding
-	for _, w := range s.workloads() {
-		var by []string
-		for _, a := range authentications {
-			for _, pod := range s.selected(w, a.Spec.GetSelector().GetMatchLabels()) {
-				if len(a.Spec.GetJwtRules()) > 0 && tokenFree(all, pod.Labels) {
-					by = append(by, s.subject(a))
-				}
+	var by []string
+	for _, a := range authentications {
+		for _, pod := range s.selected(w, a.Spec.GetSelector().GetMatchLabels()) {
+			if len(a.Spec.GetJwtRules()) > 0 && tokenFree(all, pod.Labels) {
+				by = append(by, s.subject(a))
 			}
 		}
-		slices.Sort(by)
-		if by = slices.Compact(by); len(by) > 0 {
-			out = append(out, open(w.String(), "%s validates tokens, and no policy asks for one: whoever sends none is let in as well", strings.Join(by, ", ")))
-		}
 	}
-	return out
+	slices.Sort(by)
+	if by = slices.Compact(by); len(by) == 0 {
+		return nil
+	}
+	return []Finding{open(w.String(), "%s validates tokens, and no policy asks for one: whoever sends none is let in as well", strings.Join(by, ", "))}
 }
 
 // tokenFree says whether a workload's policies let somebody in, and none of

@@ -24,7 +24,7 @@ func egressChecks() []Check {
 			Remediation: "declare egress with defaultAction Deny and a rule for each destination; or, for the whole mesh, set outboundTrafficPolicy.mode REGISTRY_ONLY in the mesh configuration",
 			Limits:      "Where the profile declares defaultAction Allow nothing is looked for. Workloads that have no proxy are ENR-001's; what goes around the proxy is EGR-002's.",
 			References:  []string{"https://istio.io/latest/docs/tasks/traffic-management/egress/egress-control/", "https://istio.io/latest/docs/reference/config/networking/sidecar/#OutboundTrafficPolicy"},
-			examine:     openOutbound,
+			workload:    openOutbound,
 		},
 		{
 			ID: "EGR-002", Title: "no NetworkPolicy closes the way out", Severity: v1alpha1.SeverityHigh,
@@ -32,7 +32,7 @@ func egressChecks() []Check {
 			Remediation: "declare egress with defaultAction Deny and assurance Network; start the operator with --network-policy-enforced=true where the cluster's network enforces NetworkPolicy",
 			Limits:      "High where the profile declares that the network closes it, Medium where nothing is declared; where it declares defaultAction Allow or assurance Proxy nothing is looked for. Tried is an address outside the cluster, by IPv4. Policies of other APIs (Cilium, Calico, AdminNetworkPolicy) are not read, and NetworkPolicy does not hold for pods with hostNetwork.",
 			References:  []string{"https://kubernetes.io/docs/concepts/services-networking/network-policies/#default-deny-all-egress-traffic", "https://istio.io/latest/docs/ops/best-practices/security/#understand-traffic-capture-limitations"},
-			examine:     openWayOut,
+			workload:    openWayOut,
 		},
 		{
 			ID: "EGR-003", Title: "a proxy knows every service of the mesh", Severity: v1alpha1.SeverityMedium,
@@ -40,7 +40,7 @@ func egressChecks() []Check {
 			Remediation: "declare egress with defaultAction Deny, which writes a Sidecar for the namespace; or write one that names the hosts which are needed, and take */* out of it",
 			Limits:      "Where the profile declares defaultAction Allow nothing is looked for. A Sidecar narrows what a proxy knows; what its callees accept is theirs to say.",
 			References:  []string{"https://istio.io/latest/docs/reference/config/networking/sidecar/", "https://istio.io/latest/docs/ops/best-practices/security/"},
-			examine:     unscoped,
+			workload:    unscoped,
 		},
 		{
 			ID: "EGR-004", Title: "somebody else's ServiceEntry opens a way out", Severity: v1alpha1.SeverityHigh,
@@ -85,7 +85,7 @@ func networkChecks() []Check {
 			Remediation: "declare authorization with defaultAction Deny, and egress with defaultAction Deny and assurance Network: NetworkPolicies are then written for both ways; or write one that selects every pod with policyTypes Ingress and no rules, and others for who may call",
 			Limits:      "Where the profile declares authorization.defaultAction Allow nothing is looked for. Tried is an address outside the cluster, by IPv4. Policies of other APIs (Cilium, Calico, AdminNetworkPolicy) are not read, and NetworkPolicy does not hold for pods with hostNetwork.",
 			References:  []string{"https://kubernetes.io/docs/concepts/services-networking/network-policies/#default-deny-all-ingress-traffic"},
-			examine:     openWayIn,
+			workload:    openWayIn,
 		},
 	}
 }
@@ -102,10 +102,13 @@ func (s *Scene) openByChoice() bool {
 // proxied are the pods of a workload whose proxies carry their traffic, those
 // alike to policies once.
 func (s *Scene) proxied(w workload) []facts.Pod {
-	return slices.DeleteFunc(alike(w), func(p facts.Pod) bool { return !p.Enrolled(s.Facts.Mesh.DataPlane) })
+	return those(alike(w), func(p facts.Pod) bool { return p.Enrolled(s.Facts.Mesh.DataPlane) })
 }
 
 func alike(w workload) []facts.Pod {
+	if len(w.pods) < 2 {
+		return w.pods
+	}
 	seen := map[string]bool{}
 	var out []facts.Pod
 	for _, p := range w.pods {
@@ -140,92 +143,80 @@ func (s *Scene) unregistered(p facts.Pod) effective.Answer {
 }
 
 // openOutbound looks for proxies that let out what is not registered.
-func openOutbound(s *Scene) []Finding {
+func openOutbound(s *Scene, w workload) []Finding {
 	if s.openByChoice() {
 		return nil
 	}
-	var out []Finding
-	for _, w := range s.workloads() {
-		for _, p := range s.proxied(w) {
-			a := s.unregistered(p)
-			switch {
-			case a.Unknown:
-				out = append(out, unknown(w.String(), "no Sidecar says what becomes of calls to what is not registered, and the mesh configuration can't be read"))
-			case a.Passes:
-				out = append(out, open(w.String(), "its proxy lets out connections to any host and address, registered or not, by outboundTrafficPolicy of %s", s.by(a)))
-			default:
-				continue
-			}
-			break
+	for _, p := range s.proxied(w) {
+		switch a := s.unregistered(p); {
+		case a.Unknown:
+			return []Finding{unknown(w.String(), "no Sidecar says what becomes of calls to what is not registered, and the mesh configuration can't be read")}
+		case a.Passes:
+			return []Finding{open(w.String(), "its proxy lets out connections to any host and address, registered or not, by outboundTrafficPolicy of %s", s.by(a))}
+		}
+	}
+	return nil
+}
+
+// openWayOut looks for pods that the network lets out.
+func openWayOut(s *Scene, w workload) []Finding {
+	e := s.Posture.Egress
+	if s.openByChoice() || (e != nil && e.Assurance == v1alpha1.AssuranceProxy) {
+		return nil
+	}
+	out := s.openToNetwork(w, "every address outside the cluster is reached past the proxy", func(p facts.Pod) effective.Answer {
+		return s.passes(effective.NetworkOut, effective.Exit{From: p.Labels, Address: outside})
+	})
+	if e == nil {
+		for i := range out {
+			out[i].Severity = v1alpha1.SeverityMedium
 		}
 	}
 	return out
 }
 
-// openWayOut looks for pods that the network lets out.
-func openWayOut(s *Scene) []Finding {
-	e := s.Posture.Egress
-	if s.openByChoice() || (e != nil && e.Assurance == v1alpha1.AssuranceProxy) {
-		return nil
-	}
-	return s.openToNetwork("every address outside the cluster is reached past the proxy", func(p facts.Pod) effective.Answer {
-		return s.passes(effective.NetworkOut, effective.Exit{From: p.Labels, Address: outside})
-	}, func(f *Finding) {
-		if e == nil {
-			f.Severity = v1alpha1.SeverityMedium
-		}
-	})
-}
-
 // openWayIn looks for pods that the network lets everybody call.
-func openWayIn(s *Scene) []Finding {
+func openWayIn(s *Scene, w workload) []Finding {
 	if a := s.Posture.Authorization; a != nil && a.Default == v1alpha1.DefaultAllow {
 		return nil
 	}
-	return s.openToNetwork("every address reaches all of its ports", func(p facts.Pod) effective.Answer {
+	return s.openToNetwork(w, "every address reaches all of its ports", func(p facts.Pod) effective.Answer {
 		return s.Model().Pass(effective.Probe{Layer: effective.NetworkIn, Call: effective.Call{To: p.Labels, From: effective.Caller{Address: outside}}})
-	}, func(*Finding) {})
+	})
 }
 
 // openToNetwork are workloads with a pod that no NetworkPolicy isolates, or that
 // somebody else's opens as a whole.
-func (s *Scene) openToNetwork(what string, ask func(facts.Pod) effective.Answer, grade func(*Finding)) []Finding {
+func (s *Scene) openToNetwork(w workload, what string, ask func(facts.Pod) effective.Answer) []Finding {
 	var out []Finding
 	isolated := false
-	for _, w := range s.workloads() {
-		for _, p := range alike(w) {
-			a := ask(p)
-			var f Finding
-			switch {
-			case a.Passes && len(a.By) == 0:
-				f = open(w.String(), "no NetworkPolicy selects it: %s", what)
-			case a.Passes && !s.own(a.By[0]):
-				f = open(w.String(), "%s opens it as a whole: %s", s.by(a), what)
-			default:
-				isolated = true
-				continue
-			}
-			grade(&f)
-			out = append(out, f)
+	for _, p := range alike(w) {
+		a := ask(p)
+		if a.Passes && len(a.By) == 0 {
+			out = append(out, open(w.String(), "no NetworkPolicy selects it: %s", what))
 			break
 		}
+		if a.Passes && !s.own(a.By[0]) {
+			out = append(out, open(w.String(), "%s opens it as a whole: %s", s.by(a), what))
+			break
+		}
+		isolated = true
 	}
 	if !isolated {
 		return out
 	}
+	// So of the namespace, and the same whichever workload says it.
 	namespace := "Namespace/" + s.Facts.Namespace.Name
-	var f Finding
 	switch s.Facts.Network.PolicyEnforced {
 	case facts.Yes:
-		return out
 	case facts.No:
-		f = open(namespace, "this cluster's network does not enforce NetworkPolicy, by --network-policy-enforced: %s", what)
+		out = append(out, open(namespace, "this cluster's network does not enforce NetworkPolicy, by --network-policy-enforced: %s", what))
 	default:
-		f = unknown(namespace, "nothing tells whether this cluster's network enforces NetworkPolicy; where it does not, %s", what)
+		f := unknown(namespace, "nothing tells whether this cluster's network enforces NetworkPolicy; where it does not, %s", what)
 		f.Remediation = "start the operator with --network-policy-enforced=true where the cluster's network enforces NetworkPolicy, with false where it does not"
+		out = append(out, f)
 	}
-	grade(&f)
-	return append(out, f)
+	return out
 }
 
 // own says whether an object is the operator's.
@@ -234,34 +225,30 @@ func (s *Scene) own(r effective.Ref) bool {
 }
 
 // unscoped looks for proxies that are told of everything.
-func unscoped(s *Scene) []Finding {
+func unscoped(s *Scene, w workload) []Finding {
 	if s.openByChoice() {
 		return nil
 	}
-	sidecars := map[effective.Ref]*networkingv1.Sidecar{}
-	for _, o := range s.Objects() {
-		if sidecar, is := o.(*networkingv1.Sidecar); is {
-			sidecars[effective.RefOf(o)] = sidecar
+	for _, p := range s.proxied(w) {
+		ref, ok := s.Model().Scope(p.Labels)
+		switch {
+		case !ok && !s.Facts.Mesh.ConfigRead:
+			return []Finding{unknown(w.String(), "no Sidecar is for it here, and the mesh configuration can't be read, which says in what namespace one may be for all")}
+		case !ok:
+			return []Finding{open(w.String(), "no Sidecar is for it, so that its proxy knows every service and ServiceEntry that anybody exports")}
+		case !s.own(ref) && s.takesEverything(ref):
+			return []Finding{open(w.String(), "%s takes in */*, so that its proxy knows every service and ServiceEntry that anybody exports", s.name(ref))}
 		}
 	}
-	var out []Finding
-	for _, w := range s.workloads() {
-		for _, p := range s.proxied(w) {
-			ref, ok := s.Model().Scope(p.Labels)
-			switch {
-			case !ok && !s.Facts.Mesh.ConfigRead:
-				out = append(out, unknown(w.String(), "no Sidecar is for it here, and the mesh configuration can't be read, which says in what namespace one may be for all"))
-			case !ok:
-				out = append(out, open(w.String(), "no Sidecar is for it, so that its proxy knows every service and ServiceEntry that anybody exports"))
-			case !s.own(ref) && everything(sidecars[ref]):
-				out = append(out, open(w.String(), "%s takes in */*, so that its proxy knows every service and ServiceEntry that anybody exports", s.name(ref)))
-			default:
-				continue
-			}
-			break
-		}
-	}
-	return out
+	return nil
+}
+
+// takesEverything says whether a Sidecar takes in every host of every namespace.
+func (s *Scene) takesEverything(ref effective.Ref) bool {
+	return slices.ContainsFunc(s.Others, func(o facts.Object) bool {
+		sidecar, is := o.(*networkingv1.Sidecar)
+		return is && effective.RefOf(o) == ref && everything(sidecar)
+	})
 }
 
 // everything says whether a Sidecar takes in every host of every namespace.
@@ -484,6 +471,9 @@ const verifies = "1.21.0"
 func unverified(s *Scene) []Finding {
 	var out []Finding
 	_, others := of[*networkingv1.DestinationRule](s)
+	if len(others) == 0 {
+		return nil
+	}
 	first, _ := bulletins.Parse(verifies)
 	version, err := bulletins.Parse(s.Facts.Mesh.Version)
 	for _, d := range others {
@@ -552,7 +542,7 @@ func hiddenExits(s *Scene) []Finding {
 		return nil
 	}
 	var out []Finding
-	for _, svc := range services(s.Facts) {
+	for _, svc := range s.services() {
 		host := strings.TrimSuffix(svc.ExternalName, ".")
 		switch {
 		case svc.External && (s.clusterHost(host) || s.declaredByAny(host)):

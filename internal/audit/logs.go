@@ -23,7 +23,7 @@ func logChecks() []Check {
 			Remediation: "declare logging.accessLog Denied or All, and take away the Telemetry that leaves them out; where they are not to be logged, declare None",
 			Limits:      "Whether the log is kept anywhere is not looked at. Where neither the profile nor a baseline declares logging, the finding is of severity Medium; a declared None is none.",
 			References:  []string{referenceLogs, "https://istio.io/latest/docs/reference/config/telemetry/#AccessLogging"},
-			examine:     unlogged,
+			workload:    unlogged,
 		},
 		{
 			ID: "AUD-002", Title: "the access log does not say who was denied and why", Severity: v1alpha1.SeverityMedium,
@@ -45,17 +45,15 @@ func logChecks() []Check {
 
 // unlogged looks for workloads at which a denied call leaves no line in a log,
 // and for a namespace where nothing asks for one.
-func unlogged(s *Scene) []Finding {
+func unlogged(s *Scene, w workload) []Finding {
 	if !s.istio() || s.Posture.AccessLog == v1alpha1.AccessLogNone {
 		return nil
 	}
 	at := map[string]Finding{}
-	for _, w := range s.workloads() {
-		for _, p := range s.selected(w, nil) {
-			f, found := s.unloggedAt(w, p)
-			if have, is := at[f.Subject]; found && (!is || have.State == v1alpha1.FindingUnknown) {
-				at[f.Subject] = f
-			}
+	for _, p := range s.selected(w, nil) {
+		f, found := s.unloggedAt(w, p)
+		if have, is := at[f.Subject]; found && (!is || have.State == v1alpha1.FindingUnknown) {
+			at[f.Subject] = f
 		}
 	}
 	var out []Finding

@@ -34,14 +34,14 @@ func mutualTLSChecks() []Check {
 			Remediation: "delete the PeerAuthentication that is named, or give it the declared mode",
 			Limits:      "Looked at is what the mesh makes of all PeerAuthentications, where mutualTLS is declared. A single port that a policy opens is MTLS-002, and traffic that evades the proxy ENR. What an EnvoyFilter changes is not worked out.",
 			References:  []string{peerReference, "https://istio.io/latest/docs/tasks/security/authentication/mtls-migration/"},
-			examine:     weakerInbound,
+			workload:    weakerInbound,
 		},
 		{
 			ID: "MTLS-002", Title: "a port accepts less than its workload, and no exception is on file", Severity: v1alpha1.SeverityHigh, Compliance: inTransit,
 			Remediation: "take the port out of the PeerAuthentication; where it has to be so, declare it as mutualTLS.portOverrides with an expiresAt, or have an exception from MTLS-002 granted",
 			Limits:      "A port override of the profile that has an expiresAt is on file by itself, as it says why and until when; how long that is, a baseline's maxOverrideDuration limits. One without an end is of severity Medium.",
 			References:  []string{peerReference},
-			examine:     portExceptions,
+			workload:    portExceptions,
 		},
 		{
 			ID: "MTLS-003", Title: "PeerAuthentications compete for the same workloads", Severity: v1alpha1.SeverityMedium, Aliases: []string{"KIA0002", "KIA0003"},
@@ -77,7 +77,7 @@ func mutualTLSChecks() []Check {
 			Remediation: "take the label security.istio.io/tlsMode off the pod template and roll it out: injection sets it",
 			Limits:      "A pod with a proxy and without the label is not told from one that the injector has yet to label.",
 			References:  []string{"https://istio.io/latest/docs/reference/config/labels/#SecurityTlsMode"},
-			examine:     presetTLSMode,
+			workload:    presetTLSMode,
 		},
 		{
 			ID: "MTLS-008", Title: "the mesh's TLS accepts weak ciphers", Severity: v1alpha1.SeverityMedium, Compliance: inTransit,
@@ -124,13 +124,11 @@ const anyPort int32 = 0
 // carried are the workload's pods that pass the mesh: what others accept is
 // ENR's to say.
 func (s *Scene) carried(pods []facts.Pod) []facts.Pod {
-	var out []facts.Pod
-	for _, p := range pods {
-		if p.Enrolled(s.Facts.Mesh.DataPlane) && !slices.ContainsFunc(p.Bypass, optOut) {
-			out = append(out, p)
-		}
-	}
-	return out
+	return those(pods, s.carries)
+}
+
+func (s *Scene) carries(p facts.Pod) bool {
+	return p.Enrolled(s.Facts.Mesh.DataPlane) && !slices.ContainsFunc(p.Bypass, optOut)
 }
 
 // peerAuthentications are those that the mesh reads, of the namespace and of the root.
@@ -152,7 +150,7 @@ func (s *Scene) declaredPorts(p facts.Pod) []int32 {
 	for _, c := range p.Ports {
 		out = append(out, c.Number)
 	}
-	for _, svc := range services(s.Facts) {
+	for _, svc := range s.services() {
 		if len(svc.Selector) == 0 || !facts.Matches(svc.Selector, p.Labels) {
 			continue
 		}
@@ -200,39 +198,36 @@ func declaredMode(m *posture.MutualTLS, p facts.Pod, port int32) int {
 }
 
 // weakerInbound looks for workloads that accept less than is declared.
-func weakerInbound(s *Scene) []Finding {
+func weakerInbound(s *Scene, w workload) []Finding {
 	m := s.Posture.MutualTLS
 	if m == nil {
 		return nil
 	}
-	var out []Finding
-	for _, w := range s.workloads() {
-		var weak, untold []facts.Pod
-		var why []string
-		for _, p := range s.carried(w.pods) {
-			mode, by := s.Model().MutualTLS(p.Labels, anyPort)
-			switch have := strictness(mode); {
-			case have < 0:
-				untold = append(untold, p)
-			case have < declaredMode(m, p, anyPort):
-				weak = append(weak, p)
-				why = append(why, s.accepts(p, mode, by))
-			}
-		}
-		slices.Sort(why)
-		switch {
-		case len(weak) > 0:
-			held, remedy := s.unenforced()
-			f := open(w.String(), "%s%s, though %s is declared%s", partly(w, weak), strings.Join(slices.Compact(why), "; "), m.Mode, held)
-			f.Remediation = remedy
-			out = append(out, f)
-		case len(untold) > 0:
-			f := unknown(w.String(), "no policy of the namespace sets what it accepts, and the mesh is not observed")
-			f.Remediation = readConfiguration
-			out = append(out, f)
+	var weak, untold []facts.Pod
+	var why []string
+	for _, p := range s.carried(w.pods) {
+		mode, by := s.Model().MutualTLS(p.Labels, anyPort)
+		switch have := strictness(mode); {
+		case have < 0:
+			untold = append(untold, p)
+		case have < declaredMode(m, p, anyPort):
+			weak = append(weak, p)
+			why = append(why, s.accepts(p, mode, by))
 		}
 	}
-	return out
+	slices.Sort(why)
+	switch {
+	case len(weak) > 0:
+		held, remedy := s.unenforced()
+		f := open(w.String(), "%s%s, though %s is declared%s", partly(w, weak), strings.Join(slices.Compact(why), "; "), m.Mode, held)
+		f.Remediation = remedy
+		return []Finding{f}
+	case len(untold) > 0:
+		f := unknown(w.String(), "no policy of the namespace sets what it accepts, and the mesh is not observed")
+		f.Remediation = readConfiguration
+		return []Finding{f}
+	}
+	return nil
 }
 
 // partly says that something is not so of all of a workload's pods.
@@ -299,40 +294,38 @@ func (s *Scene) unenforced() (why, remedy string) {
 const readConfiguration = "install Istio, or start the operator with --istio-namespace, and let it read the mesh's ConfigMap there"
 
 // portExceptions looks for ports that accept less than the rest of their workload.
-func portExceptions(s *Scene) []Finding {
+func portExceptions(s *Scene, w workload) []Finding {
 	var out []Finding
-	for _, w := range s.workloads() {
-		var endless, foreign, untold []string
-		for _, p := range s.carried(w.pods) {
-			base, _ := s.Model().MutualTLS(p.Labels, anyPort)
-			for _, port := range s.policyPorts(p) {
-				mode, by := s.Model().MutualTLS(p.Labels, port)
-				text := fmt.Sprintf("port %d (%s, by %s)", port, mode, s.setBy(by))
-				switch declared := s.declaredOverride(p, port, mode); {
-				case mode == base:
-				case strictness(base) < 0 && strictness(mode) < strictness(v1alpha1.MutualTLSStrict):
-					untold = append(untold, text)
-				case strictness(mode) >= strictness(base) || (declared != nil && (declared.Exception != "" || declared.Expires != nil)):
-				case declared != nil:
-					endless = append(endless, declared.Name)
-				default:
-					foreign = append(foreign, text)
-				}
+	var endless, foreign, untold []string
+	for _, p := range s.carried(w.pods) {
+		base, _ := s.Model().MutualTLS(p.Labels, anyPort)
+		for _, port := range s.policyPorts(p) {
+			mode, by := s.Model().MutualTLS(p.Labels, port)
+			text := fmt.Sprintf("port %d (%s, by %s)", port, mode, s.setBy(by))
+			switch declared := s.declaredOverride(p, port, mode); {
+			case mode == base:
+			case strictness(base) < 0 && strictness(mode) < strictness(v1alpha1.MutualTLSStrict):
+				untold = append(untold, text)
+			case strictness(mode) >= strictness(base) || (declared != nil && (declared.Exception != "" || declared.Expires != nil)):
+			case declared != nil:
+				endless = append(endless, declared.Name)
+			default:
+				foreign = append(foreign, text)
 			}
 		}
-		if len(foreign) > 0 {
-			out = append(out, open(w.String(), "accepts calls without mutual TLS where the rest of it asks for more, and no port override of the profile says so: %s", listed(foreign)))
-		}
-		if len(endless) > 0 {
-			f := open(w.String(), "accepts calls without mutual TLS where the rest of it asks for more, by port overrides of the profile that never end: %s", listed(endless))
-			f.Severity, f.Remediation = v1alpha1.SeverityMedium, "give the port override an expiresAt, or have an exception from MTLS-002 granted"
-			out = append(out, f)
-		}
-		if len(untold) > 0 {
-			f := unknown(w.String(), "whether the rest of it asks for more than these do, as the mesh is not observed: %s", listed(untold))
-			f.Remediation = readConfiguration
-			out = append(out, f)
-		}
+	}
+	if len(foreign) > 0 {
+		out = append(out, open(w.String(), "accepts calls without mutual TLS where the rest of it asks for more, and no port override of the profile says so: %s", listed(foreign)))
+	}
+	if len(endless) > 0 {
+		f := open(w.String(), "accepts calls without mutual TLS where the rest of it asks for more, by port overrides of the profile that never end: %s", listed(endless))
+		f.Severity, f.Remediation = v1alpha1.SeverityMedium, "give the port override an expiresAt, or have an exception from MTLS-002 granted"
+		out = append(out, f)
+	}
+	if len(untold) > 0 {
+		f := unknown(w.String(), "whether the rest of it asks for more than these do, as the mesh is not observed: %s", listed(untold))
+		f.Remediation = readConfiguration
+		out = append(out, f)
 	}
 	return out
 }
@@ -434,21 +427,18 @@ func deadPeers(s *Scene) []Finding {
 const tlsModeLabel, injected = "security.istio.io/tlsMode", "istio"
 
 // presetTLSMode looks for pods that say of themselves that they take no mutual TLS.
-func presetTLSMode(s *Scene) []Finding {
-	var out []Finding
-	for _, w := range s.workloads() {
-		var preset []string
-		var pods []facts.Pod
-		for _, p := range s.carried(w.pods) {
-			if v, ok := p.Labels[tlsModeLabel]; ok && v != injected && p.Sidecar {
-				preset, pods = append(preset, fmt.Sprintf("%s=%s", tlsModeLabel, v)), append(pods, p)
-			}
-		}
-		if len(preset) > 0 {
-			out = append(out, open(w.String(), "%sits label %s has every caller's proxy send plaintext, though it has a proxy that takes mutual TLS", partly(w, pods), listed(preset)))
+func presetTLSMode(s *Scene, w workload) []Finding {
+	var preset []string
+	var pods []facts.Pod
+	for _, p := range s.carried(w.pods) {
+		if v, ok := p.Labels[tlsModeLabel]; ok && v != injected && p.Sidecar {
+			preset, pods = append(preset, fmt.Sprintf("%s=%s", tlsModeLabel, v)), append(pods, p)
 		}
 	}
-	return out
+	if len(preset) == 0 {
+		return nil
+	}
+	return []Finding{open(w.String(), "%sits label %s has every caller's proxy send plaintext, though it has a proxy that takes mutual TLS", partly(w, pods), listed(preset))}
 }
 
 // disableInAmbient looks for policies of others that ztunnel does not follow.

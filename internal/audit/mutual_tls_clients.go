@@ -28,8 +28,8 @@ type callee struct {
 // callees are the namespace's services with a pod in the mesh.
 func (s *Scene) callees() []callee {
 	var out []callee
-	for _, svc := range services(s.Facts) {
-		if svc.External || len(svc.Selector) == 0 || len(s.carried(s.Facts.Select(svc.Selector))) == 0 {
+	for _, svc := range s.services() {
+		if svc.External || len(svc.Selector) == 0 || !slices.ContainsFunc(s.Facts.Select(svc.Selector), s.carries) {
 			continue
 		}
 		c := callee{host: s.hostOf(svc.Name, svc.Namespace)}
@@ -306,9 +306,12 @@ func (s *Scene) unreadConfiguration(what string) Finding {
 // noAutomaticTLS looks for calls that leave in plaintext since nothing asks for
 // mutual TLS.
 func noAutomaticTLS(s *Scene) []Finding {
+	if s.Facts.Mesh.AutoMutualTLS == facts.Yes {
+		return nil
+	}
 	here := s.meshCallers()
 	switch {
-	case s.Facts.Mesh.AutoMutualTLS == facts.Yes || len(here) == 0:
+	case len(here) == 0:
 		return nil
 	case s.Facts.Mesh.AutoMutualTLS == facts.Unknown:
 		return []Finding{s.unreadConfiguration("whether callers use mutual TLS by themselves (enableAutoMtls)")}

@@ -19,7 +19,7 @@ var floors = []string{"", "TLS_AUTO", "TLSV1_2", "TLSV1_3"}
 
 // meshed says whether anything here runs that what the mesh as a whole does is of
 // concern to.
-func (s *Scene) meshed() bool { return len(s.carried(s.Facts.Pods)) > 0 }
+func (s *Scene) meshed() bool { return slices.ContainsFunc(s.Facts.Pods, s.carries) }
 
 // weakTLSFloor looks at what the mesh's proxies offer each other.
 func weakTLSFloor(s *Scene) []Finding {
@@ -83,7 +83,7 @@ func undeclaredProtocols(s *Scene) []Finding {
 		return nil
 	}
 	var out []Finding
-	for _, svc := range services(s.Facts) {
+	for _, svc := range s.services() {
 		var ports, by []string
 		for _, port := range svc.Ports {
 			if port.Protocol != "TCP" || istio.ReadsRequests(port) == facts.Yes {
@@ -91,7 +91,7 @@ func undeclaredProtocols(s *Scene) []Finding {
 			}
 			for _, e := range s.Facts.Endpoints(svc, intstr.FromInt32(port.Port)) {
 				doubt := protocolDoubt(port, e)
-				if doubt == "" || !e.Pod.Sidecar || len(s.carried([]facts.Pod{e.Pod})) == 0 {
+				if doubt == "" || !e.Pod.Sidecar || !s.carries(e.Pod) {
 					continue
 				}
 				for _, p := range policies {

@@ -106,7 +106,7 @@ func TestMutualTLSSeverities(t *testing.T) {
 	for _, c := range []struct {
 		found []Finding
 		want  v1alpha1.Severity
-	}{{portExceptions(endless), v1alpha1.SeverityMedium}, {clientOverrides(subset), v1alpha1.SeverityHigh}} {
+	}{{judged("MTLS-002", endless), v1alpha1.SeverityMedium}, {clientOverrides(subset), v1alpha1.SeverityHigh}} {
 		if len(c.found) != 1 || c.found[0].Severity != c.want {
 			t.Errorf("want one of %s: %+v", c.want, c.found)
 		}

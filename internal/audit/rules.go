@@ -49,6 +49,8 @@ var conditionKeys = map[string]string{
 type clauses struct {
 	from, to [][]field
 	when     []field
+	// fields are all of these.
+	fields []field
 }
 
 func clausesOf(r *securityapi.Rule) clauses {
@@ -92,6 +94,7 @@ func clausesOf(r *securityapi.Rule) clauses {
 			out.when = append(out.when, field{"notValues of " + w.GetKey(), about, w.GetNotValues(), true})
 		}
 	}
+	out.fields = slices.Concat(slices.Concat(out.from...), slices.Concat(out.to...), out.when)
 	return out
 }
 
@@ -103,10 +106,6 @@ func withNot(fs []field, name string, yes, no []string) []field {
 		fs = append(fs, field{"not" + strings.ToUpper(name[:1]) + name[1:], name, no, true})
 	}
 	return fs
-}
-
-func (c clauses) all() []field {
-	return slices.Concat(slices.Concat(c.from...), slices.Concat(c.to...), c.when)
 }
 
 // identity says whether a field is about what a caller's certificate says.
@@ -170,7 +169,7 @@ func ruledBy(policies []*securityv1.AuthorizationPolicy) []ruled {
 		for _, rule := range p.Spec.GetRules() {
 			c := clausesOf(rule)
 			r.rules = append(r.rules, c)
-			r.fields = append(r.fields, c.all()...)
+			r.fields = append(r.fields, c.fields...)
 		}
 		out = append(out, r)
 	}
@@ -192,18 +191,28 @@ func acting[T facts.Object](s *Scene) (ours, others []T) {
 	return slices.DeleteFunc(ours, idle), slices.DeleteFunc(others, idle)
 }
 
+// ruledOf are policies of the operator and of others.
+type ruledOf struct{ ours, others []ruled }
+
 // policies are the AuthorizationPolicies that act on the namespace's workloads.
 // With enforced, those that are only evaluated are left out.
 func (s *Scene) policies(enforced bool) (ours, others []ruled) {
-	o, t := acting[*securityv1.AuthorizationPolicy](s)
-	dry := func(p *securityv1.AuthorizationPolicy) bool { return enforced && effective.DryRun(p) }
-	return ruledBy(slices.DeleteFunc(o, dry)), ruledBy(slices.DeleteFunc(t, dry))
+	at := &s.acts[0]
+	if enforced {
+		at = &s.acts[1]
+	}
+	if *at == nil {
+		o, t := acting[*securityv1.AuthorizationPolicy](s)
+		dry := func(p *securityv1.AuthorizationPolicy) bool { return enforced && effective.DryRun(p) }
+		*at = &ruledOf{slices.Clip(ruledBy(slices.DeleteFunc(o, dry))), slices.Clip(ruledBy(slices.DeleteFunc(t, dry)))}
+	}
+	return (*at).ours, (*at).others
 }
 
 // selected are the pods of a workload that a policy is for, and that the mesh carries.
 func (s *Scene) selected(w workload, selector map[string]string) []facts.Pod {
-	return slices.DeleteFunc(slices.Clone(w.pods), func(p facts.Pod) bool {
-		return !p.Enrolled(s.Facts.Mesh.DataPlane) || !facts.Matches(selector, p.Labels)
+	return those(w.pods, func(p facts.Pod) bool {
+		return p.Enrolled(s.Facts.Mesh.DataPlane) && facts.Matches(selector, p.Labels)
 	})
 }
 

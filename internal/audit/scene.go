@@ -8,7 +8,8 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 )
 
-// Scene is what a check of what is in force looks at.
+// Scene is what a check of what is in force looks at. Once one has, it does not
+// change any more.
 type Scene struct {
 	Input
 	// Ours are the operator's objects in the namespace, as they are in force;
@@ -29,7 +30,14 @@ type Scene struct {
 	// of the built-in one; nil for none.
 	Bulletins *string
 
-	model *effective.Model
+	// What checks ask for again and again, once it is worked out. kinds are the
+	// workloads, when the pods are those that differ; acts are all policies, and
+	// those that are enforced.
+	model    *effective.Model
+	kinds    []workload
+	served   []facts.Service
+	acts     [2]*ruledOf
+	versions []part
 }
 
 // Drift is a managed object that is not as desired, and is left so.
@@ -47,6 +55,14 @@ func (s *Scene) Model() *effective.Model {
 		s.model = effective.New(effective.WorldOf(facts.Observed{Facts: s.Facts, Influences: s.Influences}, s.Objects()))
 	}
 	return s.model
+}
+
+// services are the namespace's own, sorted by name.
+func (s *Scene) services() []facts.Service {
+	if s.served == nil && len(s.Facts.Services) > 0 {
+		s.served = services(s.Facts)
+	}
+	return s.served
 }
 
 // of are the objects of a Go type, those of the namespace first, each with
@@ -73,15 +89,35 @@ func (s *Scene) subject(o facts.Object) string {
 type workload struct {
 	facts.Owner
 	pods []facts.Pod
+	// key is a fingerprint of all of this.
+	key fingerprint
 }
 
-// workloads are those of the namespace, sorted. The pods of a workload are
-// mostly alike: a finding is about the workload, and names pods only where they
-// differ.
+// workloads are those of the namespace, sorted, with their pods.
 func (s *Scene) workloads() []workload {
-	var out []workload
-	for _, o := range s.Facts.ByOwner() {
-		out = append(out, workload{o.Owner, o.Pods})
+	s.distinguish()
+	return s.kinds
+}
+
+// those are the pods that are so, which is the same slice where all are.
+func those(pods []facts.Pod, are func(facts.Pod) bool) []facts.Pod {
+	if !slices.ContainsFunc(pods, func(p facts.Pod) bool { return !are(p) }) {
+		return pods
 	}
-	return out
+	return keep(pods, are)
+}
+
+// distinguish leaves one pod of each kind: those of a workload are mostly alike,
+// and nothing is found of one that is not so of all that are like it. Pods have
+// no names from then on.
+func (s *Scene) distinguish() {
+	if s.kinds != nil {
+		return
+	}
+	var texts map[facts.Owner][]string
+	s.Facts.Pods, texts = kindsOf(s.Facts.Pods, 1)
+	s.kinds = []workload{}
+	for _, o := range s.Facts.ByOwner() {
+		s.kinds = append(s.kinds, workload{o.Owner, o.Pods, fingerprintOf(texts[o.Owner])})
+	}
 }

@@ -40,20 +40,20 @@ type examined struct {
 	want []string
 }
 
+// judged is what a check finds.
+func judged(check string, s *Scene) []Finding {
+	return slices.DeleteFunc(Examine(s), func(f Finding) bool { return f.Check != check })
+}
+
 // exam runs cases, and wants a failing one of every check of a family.
 func exam(t *testing.T, family string, cases []examined) {
 	t.Helper()
 	failing := map[string]bool{}
 	for _, c := range cases {
 		t.Run(c.check+" "+c.name, func(t *testing.T) {
-			s := scene()
-			c.change(s)
-			var got []Finding
-			for _, f := range Examine(s) {
-				if f.Check == c.check {
-					got = append(got, f)
-				}
-			}
+			changed := func() *Scene { s := scene(); c.change(s); return s }
+			kept(t, kept(t, kept(t, nil, scene), changed), scene)
+			got := judged(c.check, changed())
 			if len(got) != len(c.want) {
 				t.Fatalf("found %d, want %d: %+v", len(got), len(c.want), got)
 			}
@@ -93,7 +93,7 @@ func TestCatalogue(t *testing.T) {
 		if seen[c.ID] || c.Title == "" || c.Severity == "" || c.Remediation == "" || c.Limits == "" || len(c.References) == 0 {
 			t.Errorf("%s: twice, or something is missing: %+v", c.ID, c)
 		}
-		if c.find != nil && (c.examine != nil || c.cluster != nil) || !c.Of(true) && !c.Of(false) {
+		if c.find != nil && (c.examine != nil || c.workload != nil || c.cluster != nil) || !c.Of(true) && !c.Of(false) {
 			t.Errorf("%s has to look at what is declared, or at what is in force", c.ID)
 		}
 		seen[c.ID] = true

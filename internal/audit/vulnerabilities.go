@@ -39,7 +39,7 @@ func vulnerabilityChecks() []Check {
 			Remediation: "restart the workload, so that it gets the control plane's proxy; where it still gets the older one, look for the annotation sidecar.istio.io/proxyImage and for the revision of the namespace",
 			Limits:      "Versions are the tags of images, without what vendors add to their numbers.",
 			References:  []string{"https://istio.io/latest/docs/setup/upgrade/canary/", "https://istio.io/latest/docs/releases/supported-releases/"},
-			examine:     outdated,
+			workload:    outdated,
 		},
 		{
 			ID: "VUL-004", Title: "a workload is set up by what Istio means to drop", Severity: v1alpha1.SeverityLow, Aliases: []string{"IST0135"},
@@ -91,6 +91,13 @@ func (p part) untold() Finding {
 
 // parts are the control plane and the proxies of the namespace, by version.
 func (s *Scene) parts() []part {
+	if s.versions == nil {
+		s.versions = s.partsOf()
+	}
+	return s.versions
+}
+
+func (s *Scene) partsOf() []part {
 	parse := func(text string) *version.Version {
 		v, err := bulletins.Parse(text)
 		if err != nil {
@@ -102,12 +109,7 @@ func (s *Scene) parts() []part {
 	out := []part{{subject: "ControlPlane/" + m.Revision, text: m.Version, component: bulletins.ControlPlane, version: parse(m.Version)}}
 	in := map[string][]string{}
 	for _, w := range s.workloads() {
-		for _, v := range w.collect(func(p facts.Pod) []string {
-			if !p.Sidecar {
-				return nil
-			}
-			return []string{p.ProxyVersion}
-		}) {
+		for _, v := range w.collect(proxyVersion) {
 			in[v] = append(in[v], w.String())
 		}
 	}
@@ -218,36 +220,39 @@ func NextChange(s *Scene) *time.Time {
 }
 
 // outdated looks for proxies that an older control plane injected.
-func outdated(s *Scene) []Finding {
+func outdated(s *Scene, w workload) []Finding {
 	m := s.Facts.Mesh
-	control, err := bulletins.Parse(m.Version)
-	var out []Finding
-	for _, w := range s.workloads() {
-		var older, untold []string
-		for _, text := range w.collect(func(p facts.Pod) []string {
-			if !p.Sidecar {
-				return nil
-			}
-			return []string{p.ProxyVersion}
-		}) {
-			v, bad := bulletins.Parse(text)
-			switch {
-			case err != nil || bad != nil:
-				untold = append(untold, text)
-			case v.LessThan(control):
-				older = append(older, text)
-			}
+	control := s.parts()[slices.IndexFunc(s.parts(), func(p part) bool { return p.component == bulletins.ControlPlane })].version
+	var older, untold []string
+	for _, text := range w.collect(proxyVersion) {
+		if text == m.Version && control != nil {
+			continue
 		}
+		v, err := bulletins.Parse(text)
 		switch {
-		case len(older) > 0:
-			out = append(out, open(w.String(), "pods run the proxy %s, older than the control plane %s: what is mended since does not hold for them", mesh.Some(older), m.Version))
-		case len(untold) > 0 && err != nil:
-			out = append(out, unknown(w.String(), "the control plane's version can't be told, so that nothing tells whether its proxy is older"))
-		case len(untold) > 0:
-			out = append(out, unknown(w.String(), "the version of its proxy can't be told"))
+		case control == nil || err != nil:
+			untold = append(untold, text)
+		case v.LessThan(control):
+			older = append(older, text)
 		}
 	}
-	return out
+	switch {
+	case len(older) > 0:
+		return []Finding{open(w.String(), "pods run the proxy %s, older than the control plane %s: what is mended since does not hold for them", mesh.Some(older), m.Version)}
+	case len(untold) > 0 && control == nil:
+		return []Finding{unknown(w.String(), "the control plane's version can't be told, so that nothing tells whether its proxy is older")}
+	case len(untold) > 0:
+		return []Finding{unknown(w.String(), "the version of its proxy can't be told")}
+	}
+	return nil
+}
+
+// proxyVersion is that of a pod's proxy, where it has one.
+func proxyVersion(p facts.Pod) []string {
+	if !p.Sidecar {
+		return nil
+	}
+	return []string{p.ProxyVersion}
 }
 
 // obsolete looks for annotations that will mean nothing one day.

@@ -117,20 +117,21 @@ func TestNextChange(t *testing.T) {
 	day := func(year, month, day int) time.Time {
 		return time.Date(year, time.Month(month), day, 0, 0, 0, 0, time.UTC)
 	}
-	s := scene()
-	if got := NextChange(s); got == nil || !got.Equal(day(2027, 3, 1)) {
-		t.Errorf("%v", got)
-	}
-	s.pod().ProxyVersion = "1.30.5"
-	if got := NextChange(s); got == nil || !got.Equal(day(2026, 11, 11)) {
-		t.Errorf("the first of both is %v", got)
-	}
-	s.Now = day(2027, 3, 1)
-	if got := NextChange(s); got != nil {
-		t.Errorf("after both, %v", got)
-	}
-	s.runs("")
-	if got := NextChange(s); got != nil {
-		t.Errorf("of no version, %v", got)
+	older := func(s *Scene) { s.pod().ProxyVersion = "1.30.5" }
+	for _, c := range []struct {
+		name   string
+		change func(*Scene)
+		want   *time.Time
+	}{
+		{"one version", func(*Scene) {}, new(day(2027, 3, 1))},
+		{"the first of two", older, new(day(2026, 11, 11))},
+		{"after both", func(s *Scene) { older(s); s.Now = day(2027, 3, 1) }, nil},
+		{"of no version", func(s *Scene) { s.pod().ProxyVersion = ""; s.runs("") }, nil},
+	} {
+		s := scene()
+		c.change(s)
+		if got := NextChange(s); (got == nil) != (c.want == nil) || got != nil && !got.Equal(*c.want) {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
 	}
 }

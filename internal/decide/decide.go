@@ -53,6 +53,9 @@ type Decision struct {
 	Findings []audit.Finding
 	// Examined are findings about what is in force, the worst first.
 	Examined []audit.Finding
+	// Seen is what was found of each workload: before Weigh the last time, where
+	// it is known, and then this time.
+	Seen *audit.Memo
 	// NextFindings is when these change by themselves, as support for a version
 	// ends; nil where they do not.
 	NextFindings *time.Time
@@ -92,7 +95,7 @@ func (d *Decision) Weigh(o facts.Observed) {
 	drift.Weigh(d.Changes, d.Desired, o.Live, d.compared)
 	if d.Compiled {
 		d.judge(o)
-		d.examine(o)
+		d.Examine(o)
 	}
 }
 

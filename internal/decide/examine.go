@@ -9,8 +9,8 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 )
 
-// examine audits what is in force once the steps are done.
-func (d *Decision) examine(o facts.Observed) {
+// Examine audits what is in force once the steps are done. Weigh does so.
+func (d *Decision) Examine(o facts.Observed) {
 	s := audit.Scene{
 		Input: audit.Input{Posture: d.Resolution.Posture, Facts: o.Facts},
 		Ours:  d.ours(o, d.Left), Others: d.foreign(o), Influences: o.Influences,
@@ -21,7 +21,8 @@ func (d *Decision) examine(o facts.Observed) {
 			s.Drift = append(s.Drift, audit.Drift{Resource: c.Resource(), What: fmt.Sprintf("%s by %s", c.Type, c.Actor)})
 		}
 	}
-	d.Examined, d.NextFindings = audit.Examine(&s), audit.NextChange(&s)
+	d.Examined, d.Seen = audit.ExamineSince(d.Seen, &s)
+	d.NextFindings = audit.NextChange(&s)
 }
 
 // declared is what is amiss in what is declared.

@@ -58,12 +58,9 @@ func New(w World) *Model {
 	m := &Model{World: w, rootPeers: setting{unset, -1}, namespacePeers: setting{unset, -1}}
 	m.dots = w.Mesh.Version != "" && istio.DotsMatchAnything(w.Mesh.Version)
 	m.trust = append([]string{m.trustDomain()}, w.Mesh.TrustDomainAliases...)
-	for _, o := range w.Objects {
-		if m.reads(o) {
-			m.objects = append(m.objects, o)
-		}
-	}
+	m.objects = slices.DeleteFunc(slices.Clone(w.Objects), func(o facts.Object) bool { return !m.reads(o) })
 	slices.SortStableFunc(m.objects, older)
+	m.refs = make([]Ref, 0, len(m.objects))
 	for i, o := range m.objects {
 		m.refs = append(m.refs, RefOf(o))
 		m.add(o, i)

@@ -342,7 +342,12 @@ func (f Facts) ByOwner() []Owned {
 		}
 		out[i].Pods = append(out[i].Pods, p)
 	}
-	slices.SortFunc(out, func(a, b Owned) int { return strings.Compare(a.Owner.String(), b.Owner.String()) })
+	slices.SortFunc(out, func(a, b Owned) int {
+		if a.Owner.Kind == b.Owner.Kind {
+			return strings.Compare(a.Owner.Name, b.Owner.Name)
+		}
+		return strings.Compare(a.Owner.String(), b.Owner.String())
+	})
 	return out
 }
 

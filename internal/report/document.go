@@ -53,7 +53,8 @@ const (
 )
 
 // Document is the report of a namespace, or of the cluster where meta names
-// none: every finding, the worst first, and how many checks found nothing. What does not fit is counted and not told.
+// none: every finding, the worst first, and how many checks found nothing. What
+// does not fit is counted, and a last result says how much of it there is.
 func Document(kind DocumentKind, meta metav1.ObjectMeta, findings []v1alpha1.Finding) (*unstructured.Unstructured, error) {
 	checks := map[string]audit.Check{}
 	for _, c := range audit.Checks() {
@@ -62,7 +63,7 @@ func Document(kind DocumentKind, meta metav1.ObjectMeta, findings []v1alpha1.Fin
 	counts := map[string]int64{"pass": 0, "fail": 0, "warn": 0, "error": 0, "skip": 0}
 	found := map[string]bool{}
 	var results []any
-	size := 0
+	size, left := 0, 0
 	for _, f := range findings {
 		r := result(kind, meta.Namespace, f, checks[f.Check])
 		counts[outcome(f)]++
@@ -71,9 +72,15 @@ func Document(kind DocumentKind, meta metav1.ObjectMeta, findings []v1alpha1.Fin
 		if err != nil {
 			return nil, err
 		}
-		if size += len(text); size <= maxResultBytes {
-			results = append(results, r)
+		if size += len(text); size > maxResultBytes {
+			left++
+			continue
 		}
+		results = append(results, r)
+	}
+	if left > 0 {
+		counts["warn"]++
+		results = append(results, unfit(kind, left))
 	}
 	for id, c := range checks {
 		if !found[id] && c.Of(meta.Namespace != "") {
@@ -144,6 +151,18 @@ func result(kind DocumentKind, namespace string, f v1alpha1.Finding, c audit.Che
 	}
 	if len(properties) > 0 {
 		out["properties"] = properties
+	}
+	return out
+}
+
+// unfit says how many findings do not fit into a report.
+func unfit(kind DocumentKind, n int) map[string]any {
+	out := map[string]any{
+		"policy": "report", "category": "service mesh", "result": "warn", "scored": false,
+		"message": fmt.Sprintf("%d more findings are counted and do not fit into this report: they are told once some of these are mended", n),
+	}
+	if kind.sourceEach {
+		out["source"] = v1alpha1.ManagedByValue
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"time"
@@ -9,6 +10,8 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	reportsv1alpha1 "github.com/openreports/reports-api/apis/openreports.io/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/meshsecurity/mesh-security-operator/test/controlplane"
 )
@@ -60,6 +63,21 @@ kind: Pod
 metadata: {name: outsider, namespace: %s, labels: {app: outsider}}
 spec: {containers: [{name: app, image: registry.example.com/outsider}]}
 `
+
+// careless is a pod of which much is found, and nothing of which the same is
+// found of another.
+func careless(namespace string, i int) *corev1.Pod {
+	name, proxy := fmt.Sprintf("careless-%d", i), int64(1337)
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{"app": name, "security.istio.io/tlsMode": name}, Annotations: map[string]string{
+			"sidecar.istio.io/inject": "false", "traffic.sidecar.istio.io/excludeInboundPorts": fmt.Sprint(8000 + i), "traffic.sidecar.istio.io/excludeOutboundPorts": "443",
+		}},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{
+			{Name: name, Image: "registry.example.com/careless", SecurityContext: &corev1.SecurityContext{RunAsUser: &proxy, Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"NET_ADMIN"}}}},
+			{Name: "istio-proxy", Image: fmt.Sprintf("registry.example.com/istio/proxyv2:1.11.%d", i)},
+		}},
+	}
+}
 
 var _ = Describe("Reports", Ordered, func() {
 	report := func(namespace string) func() (reportsv1alpha1.Report, error) {
@@ -115,6 +133,53 @@ var _ = Describe("Reports", Ordered, func() {
 			out, _ := shared.try("", "-n", "reported", "get", "reports.openreports.io", "-o", "name")
 			return out
 		}, 30*time.Second).Should(BeEmpty()) // the garbage collector's time
+	})
+
+	// etcd takes no request above 1.5 MiB.
+	It("fit into an object whatever is found, and say what does not", func(ctx SpecContext) {
+		dir, err := controlplane.OpenReportsCRDs(ctx)
+		Expect(err).NotTo(HaveOccurred())
+		file := filepath.Join(dir, "openreports.io_reports.yaml")
+		shared.kubectl("apply", "-f", file)
+		DeferCleanup(func() { shared.kubectl("delete", "-f", file, "--ignore-not-found", "--timeout=60s") })
+		shared.namespace("crowd")
+		shared.apply(strict("crowd"))
+		shared.ready(ctx, "crowd", "main")
+		const pods = 1000
+		const creators = 8
+		errs := make(chan error)
+		for first := range creators {
+			go func() {
+				var failed error
+				for i := first; i < pods && failed == nil; i += creators {
+					failed = shared.client.Create(ctx, careless("crowd", i))
+				}
+				errs <- failed
+			}()
+		}
+		for range creators {
+			Expect(<-errs).To(Succeed())
+		}
+
+		var told reportsv1alpha1.Report
+		Eventually(func(g Gomega) { // looks at a thousand pods, on a machine that does much else
+			var err error
+			told, err = report("crowd")()
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(told.Summary.Fail).To(BeNumerically(">=", 4*pods))
+		}).WithTimeout(2 * time.Minute).Should(Succeed())
+		text, err := shared.try("", "get", "--raw", "/apis/openreports.io/v1alpha1/namespaces/crowd/reports/msp-findings")
+		Expect(err).NotTo(HaveOccurred())
+		Expect(len(text)).To(And(BeNumerically("<", 1<<20), BeNumerically(">", 512<<10)))
+		told = reportsv1alpha1.Report{}
+		Expect(json.Unmarshal([]byte(text), &told)).To(Succeed())
+		last := told.Results[len(told.Results)-1]
+		var left int
+		_, err = fmt.Sscanf(last.Description, "%d more findings", &left)
+		Expect(err).NotTo(HaveOccurred())
+		s := told.Summary
+		Expect(s.Warn).To(Equal(1))
+		Expect(left).To(And(BeNumerically(">", 0), Equal(s.Fail+s.Error+s.Skip-(len(told.Results)-1))))
 	})
 
 	It("are of the older kind where no other is served", func(ctx SpecContext) {

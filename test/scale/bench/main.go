@@ -26,6 +26,8 @@ import (
 type settings struct {
 	// profiles, each in a namespace of its own.
 	profiles int
+	// namespaces of the audit, which needs no API server.
+	namespaces int
 	// runs of the operator, and as many of the floor.
 	runs int
 	// period is how long each run of the heal figure lasts, and warmUp how long
@@ -44,6 +46,7 @@ func main() {
 	out := flag.String("out", filepath.Join("bin", "bench"), "folder of the results")
 	thresholds := flag.String("thresholds", filepath.Join("test", "scale", "thresholds.yaml"), "file of thresholds; empty: compare with none")
 	flag.IntVar(&s.profiles, "profiles", 100, "profiles, each in a namespace of its own")
+	flag.IntVar(&s.namespaces, "namespaces", 10_000, "namespaces of the figure audit, of ten pods each")
 	flag.IntVar(&s.runs, "runs", 5, "runs of the operator, and as many of the floor")
 	flag.DurationVar(&s.period, "period", 6*time.Second, "how long each run of the figure heal lasts")
 	flag.IntVar(&s.workers, "workers", 0, "the operator's flag --workers; 0: its default")

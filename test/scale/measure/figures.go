@@ -45,6 +45,9 @@ type Figure struct {
 	Floor    []float64 `json:"floor,omitempty"`
 	// Unit of Operator and Floor, or of Value for a count.
 	Unit string `json:"unit"`
+	// Unmeasured is true where the floor took less than a clock shows, so that
+	// nothing can be set against it; Value is 0 then.
+	Unmeasured bool `json:"unmeasured,omitempty"`
 	// Limit is what Value must not exceed; nil: there is none.
 	Limit *float64 `json:"limit,omitempty"`
 	// Note is what else there is to know, in a few words.
@@ -53,13 +56,19 @@ type Figure struct {
 
 // Ratio is a figure of runs of the operator and of the floor.
 func Ratio(name, unit string, operator, floor []float64) Figure {
-	return Figure{Name: name, Unit: unit, Operator: operator, Floor: floor, Value: Median(operator) / Median(floor)}
+	f := Figure{Name: name, Unit: unit, Operator: operator, Floor: floor}
+	if least := Median(floor); least == 0 {
+		f.Unmeasured = true
+	} else {
+		f.Value = Median(operator) / least
+	}
+	return f
 }
 
 // Exceeded says whether the figure is worse than it may be. What could not be
-// worked out is.
+// worked out is, what is too little to be measured is not.
 func (f Figure) Exceeded() bool {
-	return f.Limit != nil && !(f.Value <= *f.Limit) // NaN too
+	return f.Limit != nil && !f.Unmeasured && !(f.Value <= *f.Limit) // NaN too
 }
 
 // Table shows figures, one a line.
@@ -75,10 +84,16 @@ func Table(figures []Figure) string {
 		} else {
 			value = fmt.Sprintf("%.4g", f.Value)
 		}
+		if f.Unmeasured {
+			value = ""
+		}
 		limit, verdict := "", ""
 		if f.Limit != nil {
 			limit, verdict = fmt.Sprintf("%.4g", *f.Limit), "ok"
-			if f.Exceeded() {
+			switch {
+			case f.Unmeasured:
+				verdict = "too little to measure"
+			case f.Exceeded():
 				verdict = "EXCEEDED"
 			}
 		}

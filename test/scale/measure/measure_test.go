@@ -1,6 +1,7 @@
 package measure
 
 import (
+	"encoding/json"
 	"encoding/xml"
 	"math"
 	"slices"
@@ -46,6 +47,23 @@ func TestMedian(t *testing.T) {
 	}
 	if !math.IsNaN(Median(nil)) {
 		t.Error("of none")
+	}
+}
+
+// With few profiles the floor takes less than a tick of the processor's account:
+// no ratio comes of that, and JSON takes no infinite one.
+func TestRatioToNothing(t *testing.T) {
+	for _, operator := range [][]float64{{10}, {0}} {
+		figures := []Figure{Ratio("heal CPU", "ms", operator, []float64{0, 0, 10})}
+		if exceeded := (Thresholds{"heal CPU": {Target: 4}}).Judge(figures); len(exceeded) > 0 {
+			t.Errorf("%v is exceeded", exceeded)
+		}
+		if _, err := json.Marshal(figures); err != nil {
+			t.Error(err)
+		}
+		if table := Table(figures); !strings.Contains(table, "too little to measure") || strings.Contains(table, "×") {
+			t.Error(table)
+		}
 	}
 }
 

@@ -3,15 +3,16 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
+	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
 	"github.com/meshsecurity/mesh-security-operator/internal/snapshot"
 )
 
@@ -65,8 +66,10 @@ func (l profileLookup) dependent(k snapshot.DependantKind) enqueue {
 
 // dependantChanged looks at what the cache keeps of an object, which is what is read.
 func dependantChanged(before, after client.Object) bool {
-	if vs, ok := after.(*networkingv1.VirtualService); ok {
-		return vs.Generation != before.GetGeneration() || vs.UID != before.GetUID()
+	if _, is := mesh.KindOf(after); is {
+		// Istio's messages can't be compared by their fields.
+		return before.GetGeneration() != after.GetGeneration() || before.GetUID() != after.GetUID() ||
+			!maps.Equal(before.GetLabels(), after.GetLabels()) || !maps.Equal(before.GetAnnotations(), after.GetAnnotations())
 	}
 	b, ok1 := before.DeepCopyObject().(client.Object)
 	a, ok2 := after.DeepCopyObject().(client.Object)

@@ -208,10 +208,23 @@ func (d *Decision) compare(o facts.Observed, intentUnchanged bool) {
 	d.compared = drift.Options{IntentUnchanged: intentUnchanged, Known: known(o), Around: around(o)}
 	d.Changes = drift.Find(d.Desired, o.Live, d.compared)
 	// An object that bears our label under a name that we never give is not ours to judge.
-	d.Changes = slices.DeleteFunc(d.Changes, func(c drift.Change) bool { return c.Type == drift.Unexpected && !c.Prunable() })
+	d.Changes = slices.DeleteFunc(d.Changes, func(c drift.Change) bool {
+		return c.Type == drift.Unexpected && (!c.Prunable() || d.keeps(o, c.Live))
+	})
 	if !d.Paused {
 		d.plan(o, slices.DeleteFunc(slices.Clone(d.Changes), d.Left))
 	}
+}
+
+// keeps says whether an object is left in force by a profile that goes or is
+// gone, in a namespace that has no other: by deletionPolicy Retain it belongs to
+// nobody, and counts as somebody else's.
+func (d *Decision) keeps(o facts.Observed, live mesh.Object) bool {
+	if !d.Implied() {
+		return false
+	}
+	owners := live.GetOwnerReferences()
+	return len(owners) == 0 || slices.ContainsFunc(owners, ownerIn(slices.DeleteFunc(leaving(o), func(p *v1alpha1.MeshSecurityProfile) bool { return !retained(p) })))
 }
 
 // plan orders what undoes changes. What is there only meanwhile is a change as

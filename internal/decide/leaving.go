@@ -90,8 +90,16 @@ func (d *Decision) handOver(o facts.Observed) {
 		d.LetGo = true
 		return
 	}
-	if !d.Compiled && d.LastGood == nil || d.Paused {
+	switch {
+	case !d.Compiled && d.LastGood == nil || d.Paused:
 		d.Steps = theirs
+	case d.Implied():
+		// What is retained and not taken over stays, without an owner.
+		for _, s := range theirs {
+			if d.keeps(o, s.Change.Live) && !slices.ContainsFunc(d.Steps, func(have plan.Step) bool { return have.Change.Key == s.Change.Key }) {
+				d.Steps = append(d.Steps, s)
+			}
+		}
 	}
 }
 

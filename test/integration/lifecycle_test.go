@@ -61,6 +61,19 @@ var _ = Describe("A profile that is deleted", func() {
 			"delete msp-egress-database", "delete msp-mtls", "delete msp-access-log"))
 	})
 
+	It("leaves everything in force with deletionPolicy Retain where baselines alone speak afterwards", func(ctx SpecContext) {
+		shared.namespace("retained-floor")
+		shared.join("retained-floor", "retaining")
+		shared.withBaseline("retaining", "  namespacesWithoutProfile: Audit\n")
+		shared.apply(strict("retained-floor") + "  deletionPolicy: Retain\n")
+		shared.ready(ctx, "retained-floor", "main")
+		before := shared.objects(ctx, "retained-floor")
+		shared.kubectl("-n", "retained-floor", "delete", "msp", "main", "--timeout=20s")
+		Expect(shared.objects(ctx, "retained-floor")).To(ConsistOf(before))
+		shared.kubectl("label", "namespace", "retained-floor", "looked-at=again")
+		Consistently(func() []string { return shared.objects(ctx, "retained-floor") }, time.Second).Should(ConsistOf(before)) // as long as a look at a namespace takes by far
+	})
+
 	It("leaves everything in force with deletionPolicy Retain, and a new one takes it over where it is", func(ctx SpecContext) {
 		shared.namespace("retained")
 		shared.apply(strict("retained") + "  deletionPolicy: Retain\n")

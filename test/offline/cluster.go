@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	extensionsv1alpha1 "istio.io/client-go/pkg/apis/extensions/v1alpha1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	networkingv1alpha3 "istio.io/client-go/pkg/apis/networking/v1alpha3"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
@@ -38,7 +39,7 @@ var scheme = func() *runtime.Scheme {
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, appsv1.AddToScheme, netv1.AddToScheme, v1alpha1.AddToScheme,
 		admissionv1.AddToScheme, apiextensionsv1.AddToScheme, batchv1.AddToScheme, rbacv1.AddToScheme,
-		securityv1.AddToScheme, networkingv1.AddToScheme, networkingv1alpha3.AddToScheme, telemetryv1.AddToScheme,
+		securityv1.AddToScheme, networkingv1.AddToScheme, networkingv1alpha3.AddToScheme, telemetryv1.AddToScheme, extensionsv1alpha1.AddToScheme,
 	} {
 		utilruntime.Must(add(s))
 	}

@@ -117,8 +117,9 @@ golden: ## Rewrite the expected output of the golden cases: review the diff.
 	UPDATE_GOLDEN=1 go test ./internal/... -run "Golden|Page"
 
 .PHONY: golden-istio
-golden-istio: ## Rewrite what istioctl says of the corpus; make golden before, for what it looks at, and after, for the page.
+golden-istio: golden ## Rewrite what istioctl says of the corpus as well, and the page that compares.
 	UPDATE_GOLDEN=1 go -C test/istio test -run Golden ./...
+	UPDATE_GOLDEN=1 go test ./internal/corpus -run Page
 
 .PHONY: fmt
 fmt: ## Format the code.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/audit"
 )
 
@@ -15,7 +16,7 @@ type Finding struct {
 	Severity  string `json:"severity"`
 	State     string `json:"state"`
 	Namespace string `json:"namespace,omitempty"`
-	// Subject is KIND/NAME, or KIND/NAMESPACE/NAME of an object elsewhere.
+	// Subject is KIND/NAME, or KIND/NAMESPACE/NAME of an object of another namespace.
 	Subject string `json:"subject"`
 	Message string `json:"message"`
 }
@@ -159,16 +160,22 @@ func whySilent(c audit.Check, reasons Reasons) string {
 	return fmt.Sprintf("%s is silent: %s", strings.Join(of, ", "), why)
 }
 
-func (f Finding) about() string { return about(f.Namespace, f.Subject) }
+func (f Finding) about() string {
+	if f.State == string(v1alpha1.FindingUnknown) {
+		return about(f.Namespace, f.Subject) + " (unknown)"
+	}
+	return about(f.Namespace, f.Subject)
+}
+
 func (m Message) about() string { return about(m.Namespace, m.Subject) }
 
+// about is a subject, and the namespace that it was looked at in.
 func about(namespace, subject string) string {
 	switch {
 	case subject == "":
 		return "the cluster"
-	case namespace == "" || strings.Count(subject, "/") > 1 || subject == "Namespace/"+namespace:
+	case namespace == "" || subject == "Namespace/"+namespace:
 		return subject
 	}
-	kind, name, _ := strings.Cut(subject, "/")
-	return kind + "/" + namespace + "/" + name
+	return subject + " in " + namespace
 }

@@ -10,7 +10,7 @@
 //	    out/istioctl.yaml   written: what istioctl says of all of it
 //	testdata/reasons.yaml              why one of the two is silent
 //
-// `make golden` writes what is ours, and the page that compares the two;
-// `make golden-istio` what istioctl says. A situation whose name begins with
+// `make golden` writes what is ours, and the page that compares the two; `make
+// golden-istio` what istioctl says as well. A situation whose name begins with
 // good- has nothing wrong, and neither may find anything.
 package corpus

@@ -44,7 +44,9 @@ func TestLogs(t *testing.T) {
 	exam(t, "AUD", []examined{
 		{"AUD-001", "nobody asks for a log", func(s *Scene) { s.Facts.Mesh.AccessLog = facts.No }, []string{"Namespace/payments: neither a Telemetry nor the mesh configuration asks for one"}},
 		{"AUD-001", "a default provider", func(s *Scene) { s.Facts.Mesh.AccessLog, s.Facts.Mesh.AccessLogProviders = facts.No, []string{"otel"} }, nil},
-		{"AUD-001", "turned off", func(s *Scene) { s.add(telemetry(&telemetryapi.AccessLogging{Providers: byEnvoy, Disabled: wrapperspb.Bool(true)})) }, []string{"Deployment/api: calls that are denied leave no line in a log, by Telemetry/logs"}},
+		{"AUD-001", "turned off", func(s *Scene) {
+			s.add(telemetry(&telemetryapi.AccessLogging{Providers: byEnvoy, Disabled: wrapperspb.Bool(true)}))
+		}, []string{"Deployment/api: calls that are denied leave no line in a log, by Telemetry/logs"}},
 		{"AUD-001", "turned on for no provider", func(s *Scene) {
 			s.Facts.Mesh.AccessLog = facts.No
 			s.add(telemetry(&telemetryapi.AccessLogging{}))

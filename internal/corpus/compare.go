@@ -161,8 +161,8 @@ func whySilent(c audit.Check, reasons Reasons) string {
 }
 
 func (f Finding) about() string {
-	if f.State == string(v1alpha1.FindingUnknown) {
-		return about(f.Namespace, f.Subject) + " (unknown)"
+	if f.State != "" && f.State != string(v1alpha1.FindingOpen) {
+		return fmt.Sprintf("%s (%s)", about(f.Namespace, f.Subject), strings.ToLower(f.State))
 	}
 	return about(f.Namespace, f.Subject)
 }

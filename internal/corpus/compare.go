@@ -43,6 +43,11 @@ type Cluster struct {
 // Good says whether nothing is wrong there.
 func (c Cluster) Good() bool { return strings.HasPrefix(c.Name, "good-") }
 
+// Seen says whether somebody sees something. What the audit can't tell is not seen.
+func (c Cluster) Seen() bool {
+	return len(c.Messages) > 0 || slices.ContainsFunc(c.Findings, func(f Finding) bool { return f.State != string(v1alpha1.FindingUnknown) })
+}
+
 // Who sees it.
 type Who string
 
@@ -51,6 +56,8 @@ const (
 	Both         Who = "both"
 	OnlyOurs     Who = "only we"
 	OnlyIstioctl Who = "only istioctl"
+	// Untold is what the audit says that it can't tell: that is not to see it.
+	Untold Who = "we can't tell"
 )
 
 // Row is one thing that at least one of the two says of a cluster.
@@ -108,6 +115,11 @@ func Compare(c Cluster, checks map[string]audit.Check, reasons Reasons) []Row {
 	}
 	matched := make([]bool, len(c.Messages))
 	for _, f := range c.Findings {
+		if f.State == string(v1alpha1.FindingUnknown) {
+			r := at(pair{f.Check, "", string(Untold)})
+			r.Who, r.Ours, r.Why = Untold, append(r.Ours, f.about()), "unknown is no pass: the finding says what can't be told"
+			continue
+		}
 		found := false
 		for i, m := range c.Messages {
 			if slices.Contains(codes(checks[f.Check]), m.Code) && (f.Namespace == m.Namespace || f.Namespace == "" || m.Namespace == "") {
@@ -140,7 +152,7 @@ func Compare(c Cluster, checks map[string]audit.Check, reasons Reasons) []Row {
 	return out
 }
 
-func order(w Who) int { return slices.Index([]Who{Both, OnlyOurs, OnlyIstioctl}, w) }
+func order(w Who) int { return slices.Index([]Who{Both, OnlyOurs, Untold, OnlyIstioctl}, w) }
 
 func once(list []string) []string {
 	slices.Sort(list)

@@ -51,9 +51,12 @@ func TestCompare(t *testing.T) {
 			},
 		},
 		{
-			"what can't be told",
-			Cluster{Findings: []Finding{{Check: "B-001", Namespace: "pay", Subject: "Pod/a", State: "Unknown"}}},
-			[]Row{{Who: OnlyOurs, Check: "B-001", Ours: []string{"Pod/a in pay (unknown)"}, Why: "istioctl has no analyzer for this"}},
+			"what can't be told is not seen",
+			Cluster{Findings: []Finding{{Check: "A-001", Namespace: "pay", Subject: "Pod/a", State: "Unknown"}}, Messages: []Message{m("IST0001", "pay", "Pod/a")}},
+			[]Row{
+				{Who: Untold, Check: "A-001", Ours: []string{"Pod/a in pay (unknown)"}, Why: "unknown is no pass: the finding says what can't be told"},
+				{Who: OnlyIstioctl, Code: "IST0001", Theirs: []string{"Pod/a in pay"}},
+			},
 		},
 		{
 			"Kiali's codes are none of istioctl's",

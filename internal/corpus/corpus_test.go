@@ -180,11 +180,12 @@ func TestPage(t *testing.T) {
 }
 
 // Every check has a cluster in which it fails: whoever adds a check adds one.
+// What a check can't tell counts, since some can never tell more.
 func TestEveryCheckFailsSomewhere(t *testing.T) {
 	fails := map[string]bool{}
 	for _, c := range all(t) {
 		for _, f := range c.Findings {
-			if f.State == string(v1alpha1.FindingOpen) {
+			if f.State != string(v1alpha1.FindingExcepted) {
 				fails[f.Check] = true
 			}
 		}
@@ -231,7 +232,7 @@ func TestNothingIsFoundWhereNothingIsWrong(t *testing.T) {
 			continue
 		}
 		good++
-		if len(c.Findings) > 0 || len(c.Messages) > 0 {
+		if c.Seen() {
 			t.Errorf("%s: the audit finds %+v, and istioctl says %+v", c.Name, c.Findings, c.Messages)
 		}
 	}
@@ -246,7 +247,7 @@ func TestWhatNeitherSeesIsKnown(t *testing.T) {
 	given := reasons(t).Unseen
 	unseen := map[string]bool{}
 	for _, c := range all(t) {
-		if !c.Good() && len(c.Findings)+len(c.Messages) == 0 {
+		if !c.Good() && !c.Seen() {
 			unseen[c.Name] = true
 			if given[c.Name] == "" {
 				t.Errorf("%s: neither sees that %s", c.Name, c.Wrong)

@@ -52,7 +52,7 @@ func inShort(b *strings.Builder, clusters []Cluster, rows map[string][]Row) {
 		switch {
 		case c.Good():
 			seen["nothing is wrong, and neither says anything"]++
-		case len(who) == 0:
+		case !who[OnlyOurs] && !who[Both] && !who[OnlyIstioctl]:
 			seen["something is wrong, and neither sees it"]++
 		case who[OnlyOurs] && !who[Both] && !who[OnlyIstioctl]:
 			seen["only we see what is wrong"]++
@@ -67,7 +67,10 @@ func inShort(b *strings.Builder, clusters []Cluster, rows map[string][]Row) {
 		fmt.Fprintf(b, "| %d | %s |\n", seen[k], k)
 	}
 	b.WriteString("\n| things | seen by |\n|---|---|\n")
-	for _, w := range []Who{Both, OnlyOurs, OnlyIstioctl} {
+	for _, w := range []Who{Both, OnlyOurs, OnlyIstioctl, Untold} {
+		if things[w] == 0 {
+			continue
+		}
 		fmt.Fprintf(b, "| %d | %s |\n", things[w], w)
 	}
 }
@@ -149,7 +152,7 @@ func byCode(b *strings.Builder, rows map[string][]Row, reasons Reasons) {
 func inCluster(rows []Row, name func(Row) string) map[string]Who {
 	out := map[string]Who{}
 	for _, r := range rows {
-		if n := name(r); n != "" && out[n] != Both {
+		if n := name(r); n != "" && r.Who != Untold && out[n] != Both {
 			out[n] = r.Who
 		}
 	}
@@ -174,6 +177,9 @@ func count(n int) string {
 func section(b *strings.Builder, c Cluster, rows []Row, reasons Reasons) {
 	switch {
 	case len(rows) > 0:
+		if reason := reasons.Unseen[c.Name]; reason != "" {
+			fmt.Fprintf(b, "\nNeither sees it: %s.\n", reason)
+		}
 		b.WriteString("\n| seen by | we | istioctl | why |\n|---|---|---|---|\n")
 	case c.Good():
 		b.WriteString("\nNeither says anything.\n")

@@ -41,6 +41,9 @@ type Check struct {
 	find    func(Input) []Finding
 	examine func(*Scene) []Finding
 	cluster func(*ClusterScene) []Finding
+	// anyPlane is true where examine asks nothing of the model, which knows
+	// Istio's sidecars alone.
+	anyPlane bool
 }
 
 // Family is the first part of the ID of a check, like MTLS.
@@ -79,11 +82,15 @@ func Preflight(in Input) []Finding {
 	return out
 }
 
-// Examine returns the findings about what is in force, the worst first.
+// Examine returns the findings about what is in force, the worst first. In
+// Istio's ambient mode few checks can tell; of another mesh none can.
 func Examine(s *Scene) []Finding {
 	var out []Finding
+	if !s.istio() {
+		return nil
+	}
 	for _, c := range catalogue {
-		if c.examine == nil {
+		if c.examine == nil || (!c.anyPlane && s.Facts.Mesh.DataPlane == v1alpha1.DataPlaneAmbient) {
 			continue
 		}
 		for _, f := range c.examine(s) {

@@ -104,6 +104,9 @@ type Mesh struct {
 	FurtherAuthorities []string
 	// AccessLogProviders are the mesh's default access log providers.
 	AccessLogProviders []string
+	// Providers are the names of all that the mesh configuration defines besides
+	// Istio's own, sorted.
+	Providers []string
 	// AccessLog says whether proxies log where no Telemetry and no default
 	// provider says so, by the mesh configuration.
 	AccessLog Tristate

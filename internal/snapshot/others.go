@@ -69,6 +69,10 @@ func AllIndexes() []Index {
 	out := append(Indexes(),
 		Index{v1alpha1.GroupVersion.WithKind(v1alpha1.KindException), ExceptionIndex, ExceptionNamespaces},
 		Index{corev1.SchemeGroupVersion.WithKind("Pod"), AgentIndex, AgentRole},
+		Index{corev1.SchemeGroupVersion.WithKind("Pod"), LongLivedIndex, LongLived},
+		Index{corev1.SchemeGroupVersion.WithKind("ServiceAccount"), LongLivedIndex, LongLived},
+		Index{corev1.SchemeGroupVersion.WithKind("Pod"), DoorIndex, DoorKeys},
+		Index{corev1.SchemeGroupVersion.WithKind("Service"), DoorIndex, DoorKeys},
 		Index{apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"), ConcernsIndex, CRDConcerns})
 	for _, k := range DependantKinds() {
 		out = append(out, Index{k.GroupKind.WithVersion(k.Versions[0]), ConcernsIndex, k.Concerns})

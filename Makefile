@@ -67,7 +67,7 @@ test-integration: ## Tests against a real control plane: CEL, controllers, RBAC,
 	go test -count=1 -timeout 20m $(TESTFLAGS) ./test/...
 
 .PHONY: test-istio
-test-istio: ## Istio's own validation of every resource that a golden case compiles to.
+test-istio: ## Istio's own validation of what golden cases compile to, and its analyzers over the corpus.
 	go -C test/istio test -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: test-gitops
@@ -120,6 +120,11 @@ docs-reference: ## The API reference, from the types.
 .PHONY: golden
 golden: ## Rewrite the expected output of the golden cases: review the diff.
 	UPDATE_GOLDEN=1 go test ./internal/... -run "Golden|Page"
+
+.PHONY: golden-istio
+golden-istio: golden ## Rewrite what istioctl says of the corpus as well, and the page that compares.
+	UPDATE_GOLDEN=1 go -C test/istio test -run Golden ./...
+	UPDATE_GOLDEN=1 go test ./internal/corpus -run Page
 
 .PHONY: fmt
 fmt: ## Format the code.

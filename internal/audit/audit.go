@@ -45,6 +45,9 @@ type Check struct {
 	examine  func(*Scene) []Finding
 	workload func(*Scene, workload) []Finding
 	cluster  func(*ClusterScene) []Finding
+	// anyPlane is true where workload and examine ask nothing of the model, which
+	// knows Istio's sidecars alone.
+	anyPlane bool
 }
 
 // Family is the first part of the ID of a check, like MTLS.

@@ -12,12 +12,12 @@ import (
 func enrolmentChecks() []Check {
 	return []Check{
 		{
-			ID: "ENR-001", Title: "a workload is not in the mesh", Severity: v1alpha1.SeverityHigh, Aliases: []string{"IST0103"},
+			ID: "ENR-001", Title: "a workload is not in the mesh", Severity: v1alpha1.SeverityHigh, Aliases: []string{"IST0102", "IST0103"},
 			Compliance:  []string{"NIST SP 800-204A SM-DR2"},
 			Remediation: "label the namespace for injection (istio-injection=enabled, or istio.io/rev with the revision) and restart its pods; where it is not to be in the mesh, say so by an exception from ENR-001",
 			Limits:      "Looked at is what pods really have: a proxy among their containers, or the annotation by which the node says that it redirects their traffic.",
 			References:  []string{"https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/"},
-			workload:    unenrolled,
+			workload:    unenrolled, anyPlane: true,
 		},
 		{
 			ID: "ENR-002", Title: "a workload opted out of the mesh", Severity: v1alpha1.SeverityHigh,
@@ -25,7 +25,7 @@ func enrolmentChecks() []Check {
 			Remediation: "take the label, annotation or hostNetwork off the pod template and roll it out; where it has to be so, have an exception from ENR-002 granted",
 			Limits:      "Who may set them is not looked at: drift.guard Posture has admission refuse them.",
 			References:  []string{"https://istio.io/latest/docs/reference/config/labels/#SidecarInject"},
-			workload:    optedOut,
+			workload:    optedOut, anyPlane: true,
 		},
 		{
 			ID: "ENR-003", Title: "traffic is excluded from the proxy", Severity: v1alpha1.SeverityHigh,
@@ -33,7 +33,7 @@ func enrolmentChecks() []Check {
 			Remediation: "take the annotation off the pod template and roll it out; where a port must not pass the proxy, have an exception from ENR-003 granted, and close it by a NetworkPolicy",
 			Limits:      "Ports that the mesh's own configuration excludes everywhere are not looked at.",
 			References:  []string{"https://istio.io/latest/docs/reference/config/annotations/"},
-			workload:    excluded,
+			workload:    excluded, anyPlane: true,
 		},
 		{
 			ID: "ENR-004", Title: "a container can change or evade its proxy", Severity: v1alpha1.SeverityHigh, Aliases: []string{"IST0144"},
@@ -41,21 +41,21 @@ func enrolmentChecks() []Check {
 			Remediation: "take the right or the annotation away: Pod Security level baseline refuses added capabilities and privileged containers",
 			Limits:      "A container that shares its pod's process namespace, or mounts the node's files, is not looked at.",
 			References:  []string{"https://istio.io/latest/docs/ops/best-practices/security/#understand-traffic-capture-limitations", "https://kubernetes.io/docs/concepts/security/pod-security-standards/"},
-			workload:    tampered,
+			workload:    tampered, anyPlane: true,
 		},
 		{
-			ID: "ENR-005", Title: "sidecar and ambient are mixed", Severity: v1alpha1.SeverityMedium, Aliases: []string{"KIA1311", "KIA1312", "KIA1313", "KIA1314", "KIA1315", "KIA1316"},
+			ID: "ENR-005", Title: "sidecar and ambient are mixed", Severity: v1alpha1.SeverityMedium, Aliases: []string{"IST0123", "KIA1311", "KIA1312", "KIA1313", "KIA1314", "KIA1315", "KIA1316"},
 			Remediation: "decide for one data plane: take the label of the other off the namespace and restart its pods",
 			Limits:      "Other namespaces may be in the other data plane: that is no finding.",
 			References:  []string{"https://istio.io/latest/docs/ambient/migrate/"},
-			workload:    mixed, examine: mixedLabels,
+			workload:    mixed, examine: mixedLabels, anyPlane: true,
 		},
 		{
 			ID: "ENR-006", Title: "a service port is not TCP, which alone the mesh carries", Severity: v1alpha1.SeverityLow,
 			Remediation: "close the port by a NetworkPolicy for all but those who need it, or serve it by TCP",
 			Limits:      "Ports that no service has are not looked at.",
 			References:  []string{"https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/"},
-			examine:     notCaptured,
+			examine:     notCaptured, anyPlane: true,
 		},
 	}
 }
@@ -96,7 +96,10 @@ func (w workload) some(is func(facts.Pod) bool) (text string, hit bool) {
 // says that it should not.
 func unenrolled(s *Scene, w workload) []Finding {
 	plane := s.Facts.Mesh.DataPlane
-	some, hit := w.some(func(p facts.Pod) bool { return !p.Enrolled(plane) && !slices.ContainsFunc(p.Bypass, optOut) })
+	// A pod with a proxy is in the mesh by that in ambient mode as well.
+	some, hit := w.some(func(p facts.Pod) bool {
+		return !p.Enrolled(plane) && !p.Sidecar && !slices.ContainsFunc(p.Bypass, optOut)
+	})
 	if !hit {
 		return nil
 	}

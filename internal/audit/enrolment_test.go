@@ -22,7 +22,11 @@ func TestEnrolment(t *testing.T) {
 		{"ENR-001", "an excluded port is no reason", func(s *Scene) {
 			s.pod().Sidecar, s.pod().Bypass = false, []string{"traffic.sidecar.istio.io/excludeInboundPorts=80"}
 		}, []string{"Deployment/api: not in the mesh"}},
-		{"ENR-001", "not redirected in ambient mode", func(s *Scene) { s.Facts.Mesh.DataPlane = v1alpha1.DataPlaneAmbient }, []string{"Deployment/api: ztunnel"}},
+		{"ENR-001", "not redirected in ambient mode", func(s *Scene) {
+			s.Facts.Mesh.DataPlane = v1alpha1.DataPlaneAmbient
+			s.pod().Sidecar = false
+		}, []string{"Deployment/api: ztunnel"}},
+		{"ENR-001", "with a proxy in ambient mode", func(s *Scene) { s.Facts.Mesh.DataPlane = v1alpha1.DataPlaneAmbient }, nil},
 		{"ENR-001", "redirected in ambient mode", func(s *Scene) {
 			s.Facts.Mesh.DataPlane = v1alpha1.DataPlaneAmbient
 			s.pod().Sidecar, s.pod().Ambient = false, true

@@ -75,7 +75,7 @@ func (s *Scene) unloggedAt(w workload, p facts.Pod) (Finding, bool) {
 	case !at.Passes:
 		return Finding{}, false
 	case len(at.By) > 0 && at.Unknown:
-		return unknown(w.String(), "nothing tells whether the filter of %s leaves denied calls out", s.named(at.By)), true
+		return unknown(w.String(), "nothing tells whether denied calls leave a line in a log, by %s: it has a filter of its own, or is for no provider", s.named(at.By)), true
 	case len(at.By) > 0:
 		return open(w.String(), "calls that are denied leave no line in a log, by %s", s.named(at.By)), true
 	case s.Facts.Mesh.AccessLog == facts.Yes:

@@ -34,21 +34,34 @@ func without(label string) map[string]*telemetryapi.MetricsOverrides_TagOverride
 }
 
 func filtered(expression string) *telemetryapi.AccessLogging {
-	return &telemetryapi.AccessLogging{Filter: &telemetryapi.AccessLogging_Filter{Expression: expression}}
+	return &telemetryapi.AccessLogging{Providers: byEnvoy, Filter: &telemetryapi.AccessLogging_Filter{Expression: expression}}
 }
 
+var byEnvoy = []*telemetryapi.ProviderRef{{Name: "envoy"}}
+
 func TestLogs(t *testing.T) {
-	envoy := &telemetryapi.AccessLogging{Providers: []*telemetryapi.ProviderRef{{Name: "envoy"}}}
+	envoy := &telemetryapi.AccessLogging{Providers: byEnvoy}
 	exam(t, "AUD", []examined{
 		{"AUD-001", "nobody asks for a log", func(s *Scene) { s.Facts.Mesh.AccessLog = facts.No }, []string{"Namespace/payments: neither a Telemetry nor the mesh configuration asks for one"}},
 		{"AUD-001", "a default provider", func(s *Scene) { s.Facts.Mesh.AccessLog, s.Facts.Mesh.AccessLogProviders = facts.No, []string{"otel"} }, nil},
-		{"AUD-001", "turned off", func(s *Scene) { s.add(telemetry(&telemetryapi.AccessLogging{Disabled: wrapperspb.Bool(true)})) }, []string{"Deployment/api: by Telemetry/logs"}},
-		{"AUD-001", "a filter", func(s *Scene) { s.add(telemetry(filtered("response.code >= 500"))) }, []string{"Deployment/api: unknown: nothing tells whether the filter of Telemetry/logs"}},
+		{"AUD-001", "turned off", func(s *Scene) {
+			s.add(telemetry(&telemetryapi.AccessLogging{Providers: byEnvoy, Disabled: wrapperspb.Bool(true)}))
+		}, []string{"Deployment/api: calls that are denied leave no line in a log, by Telemetry/logs"}},
+		{"AUD-001", "turned on for no provider", func(s *Scene) {
+			s.Facts.Mesh.AccessLog = facts.No
+			s.add(telemetry(&telemetryapi.AccessLogging{}))
+		}, []string{"Deployment/api: calls that are denied leave no line in a log, by Telemetry/logs"}},
+		{"AUD-001", "turned on for a provider that is not defined", func(s *Scene) {
+			s.Facts.Mesh.AccessLog = facts.No
+			s.add(telemetry(&telemetryapi.AccessLogging{Providers: []*telemetryapi.ProviderRef{{Name: "nowhere"}}}))
+		}, []string{"Deployment/api: calls that are denied leave no line in a log, by Telemetry/logs"}},
+		{"AUD-001", "turned off for no provider", func(s *Scene) { s.add(telemetry(&telemetryapi.AccessLogging{Disabled: wrapperspb.Bool(true)})) }, []string{"Deployment/api: or is for no provider"}},
+		{"AUD-001", "a filter", func(s *Scene) { s.add(telemetry(filtered("response.code >= 500"))) }, []string{"Deployment/api: unknown: nothing tells whether denied calls leave a line in a log, by Telemetry/logs"}},
 		{"AUD-001", "one pod's filter is unclear, another's log is off", func(s *Scene) {
 			p := *s.pod()
 			p.Name, p.Labels = "api-1", map[string]string{"app": "api", "canary": "true"}
 			s.Facts.Pods = append(s.Facts.Pods, p)
-			off := telemetry(&telemetryapi.AccessLogging{Disabled: wrapperspb.Bool(true)})
+			off := telemetry(&telemetryapi.AccessLogging{Providers: byEnvoy, Disabled: wrapperspb.Bool(true)})
 			off.Name, off.Spec.Selector = "off", &typeapi.WorkloadSelector{MatchLabels: map[string]string{"canary": "true"}}
 			s.add(telemetry(filtered("response.code >= 500")), off)
 		}, []string{"Deployment/api: calls that are denied leave no line in a log, by Telemetry/off"}},

@@ -28,7 +28,8 @@ type keptFindings struct {
 // than taken from the one before.
 func (m *Memo) Judged() int { return m.judged }
 
-// Examine returns the findings about what is in force, the worst first.
+// Examine returns the findings about what is in force, the worst first. In
+// Istio's ambient mode few checks can tell; of another mesh none can.
 func Examine(s *Scene) []Finding {
 	out, _ := ExamineSince(nil, s)
 	return out
@@ -38,6 +39,9 @@ func Examine(s *Scene) []Finding {
 // found last where neither the workload nor anything around it changed. It
 // returns what to hand in next time.
 func ExamineSince(last *Memo, s *Scene) ([]Finding, *Memo) {
+	if !s.istio() {
+		return nil, &Memo{}
+	}
 	s.distinguish()
 	next := &Memo{found: make(map[facts.Owner]keptFindings, len(s.kinds))}
 	var known bool
@@ -61,7 +65,7 @@ func ExamineSince(last *Memo, s *Scene) ([]Finding, *Memo) {
 	}
 	s.Now = now
 	for _, c := range catalogue {
-		if c.examine == nil {
+		if c.examine == nil || !s.judgedBy(c) {
 			continue
 		}
 		for _, f := range c.examine(s) {
@@ -77,7 +81,7 @@ func ExamineSince(last *Memo, s *Scene) ([]Finding, *Memo) {
 func judge(s *Scene, w workload) []Finding {
 	var out []Finding
 	for _, c := range catalogue {
-		if c.workload == nil {
+		if c.workload == nil || !s.judgedBy(c) {
 			continue
 		}
 		for _, f := range c.workload(s, w) {
@@ -85,4 +89,9 @@ func judge(s *Scene, w workload) []Finding {
 		}
 	}
 	return slices.Clip(out)
+}
+
+// judgedBy says whether a check can tell of the namespace's data plane.
+func (s *Scene) judgedBy(c Check) bool {
+	return c.anyPlane || s.Facts.Mesh.DataPlane != v1alpha1.DataPlaneAmbient
 }

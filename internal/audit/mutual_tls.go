@@ -105,7 +105,7 @@ func mutualTLSChecks() []Check {
 			Remediation: "set PERMISSIVE where plaintext has to be accepted, or STRICT: ztunnel always offers mutual TLS",
 			Limits:      "Looked at where the namespace's data plane is ambient.",
 			References:  []string{peerReference},
-			examine:     disableInAmbient,
+			examine:     disableInAmbient, anyPlane: true,
 		},
 	}
 }

@@ -99,3 +99,17 @@ func TestCatalogue(t *testing.T) {
 		seen[c.ID] = true
 	}
 }
+
+// The model knows sidecars alone: what it says of ambient mode would be wrong.
+func TestAmbientModeIsAskedOfNoModel(t *testing.T) {
+	s := scene()
+	s.Ours, s.Facts.Mesh.AccessLog, s.Facts.Mesh.DataPlane = nil, facts.No, v1alpha1.DataPlaneAmbient
+	s.pod().Bypass = []string{"hostNetwork"}
+	var got []string
+	for _, f := range Examine(s) {
+		got = append(got, f.Check)
+	}
+	if want := []string{"ENR-002"}; !slices.Equal(got, want) {
+		t.Errorf("found %v, want %v", got, want)
+	}
+}

@@ -23,7 +23,7 @@ func vulnerabilityChecks() []Check {
 			Remediation: upgrade,
 			Limits:      tableLimits + " Severity is by the highest CVSS of its bulletins: Critical from 9, High from 7, Medium from 4, else Low. Whether the vulnerable part is in use is not looked at. Versions are the tags of images: builds of vendors are judged by their numbers, whatever was mended in them. ztunnel and the CNI plug-in are not looked at.",
 			References:  []string{"https://istio.io/latest/news/security/"},
-			examine:     vulnerable,
+			examine:     vulnerable, anyPlane: true,
 		},
 		{
 			ID: "VUL-002", Title: "a version runs that is out of support", Severity: v1alpha1.SeverityHigh,
@@ -31,7 +31,7 @@ func vulnerabilityChecks() []Check {
 			Remediation: upgrade,
 			Limits:      tableLimits + " It is Istio's own support; that of a vendor may be longer.",
 			References:  []string{"https://istio.io/latest/docs/releases/supported-releases/"},
-			examine:     unsupported,
+			examine:     unsupported, anyPlane: true,
 		},
 		{
 			ID: "VUL-003", Title: "a proxy is older than the control plane", Severity: v1alpha1.SeverityMedium, Aliases: []string{"IST0158"},
@@ -39,14 +39,14 @@ func vulnerabilityChecks() []Check {
 			Remediation: "restart the workload, so that it gets the control plane's proxy; where it still gets the older one, look for the annotation sidecar.istio.io/proxyImage and for the revision of the namespace",
 			Limits:      "Versions are the tags of images, without what vendors add to their numbers.",
 			References:  []string{"https://istio.io/latest/docs/setup/upgrade/canary/", "https://istio.io/latest/docs/releases/supported-releases/"},
-			workload:    outdated,
+			workload:    outdated, anyPlane: true,
 		},
 		{
 			ID: "VUL-004", Title: "a workload is set up by what Istio means to drop", Severity: v1alpha1.SeverityLow, Aliases: []string{"IST0135"},
 			Remediation: "take the annotation out of the pods' template; of sidecar.istio.io/inject make a label, of the others settings of the annotation proxy.istio.io/config or of a Telemetry",
 			Limits:      "Looked at are annotations of pods that Istio 1.31's own registry calls deprecated. Fields of policies are not looked at: none of those that are in use is called so.",
 			References:  []string{"https://istio.io/latest/docs/reference/config/analysis/ist0135/", "https://istio.io/latest/docs/reference/config/annotations/"},
-			examine:     obsolete,
+			examine:     obsolete, anyPlane: true,
 		},
 	}
 }

@@ -95,6 +95,8 @@ func (d *Decision) Weigh(o facts.Observed) {
 	drift.Weigh(d.Changes, d.Desired, o.Live, d.compared)
 	if d.Compiled {
 		d.judge(o)
+	}
+	if d.Compiled || d.Unsupported != "" {
 		d.Examine(o)
 	}
 }

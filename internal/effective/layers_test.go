@@ -358,11 +358,11 @@ func TestClientTransport(t *testing.T) {
 
 func TestUnlogged(t *testing.T) {
 	for _, r := range []struct{ says, objects, want string }{
-		{"without Telemetry it depends on the mesh", ``, "unknown"},
+		{"without Telemetry the mesh's provider logs", ``, "no"},
 		{"everything is logged", `TE t {accessLogging: [{providers: [{name: envoy}]}]}`, "no t"},
 		{"nothing is logged", `TE t {accessLogging: [{disabled: true}]}`, "yes t"},
 		{"a filter that is not ours is not understood", `TE t {accessLogging: [{filter: {expression: "response.code > 500"}}]}`, "unknown t"},
-		{"the outgoing side says nothing of denied calls", `TE t {accessLogging: [{match: {mode: CLIENT}, disabled: true}]}`, "unknown"},
+		{"the outgoing side says nothing of denied calls", `TE t {accessLogging: [{match: {mode: CLIENT}, disabled: true}]}`, "no"},
 		{"one entry that logs is enough", `TE t {accessLogging: [{disabled: true}, {providers: [{name: other}]}]}`, "no t"},
 		{"an entry that does not log, after one that does, may be for the same provider", `TE t {accessLogging: [{providers: [{name: other}]}, {disabled: true}]}`, "unknown t"},
 		{"two entries that do not log", `TE t {accessLogging: [{disabled: true}, {disabled: true}]}`, "yes t"},
@@ -370,10 +370,41 @@ func TestUnlogged(t *testing.T) {
 		{"the namespace's before the root namespace's", "TE istio-system/a {accessLogging: [{disabled: true}]}\nTE t {accessLogging: [{}]}", "no t"},
 		{"the root namespace's is the default", "TE istio-system/a {accessLogging: [{disabled: true}]}", "yes a"},
 		{"the oldest wins", "TE a@1 {accessLogging: [{disabled: true}]}\nTE b@2 {accessLogging: [{}]}", "no b"},
+		{"a provider that is not defined hides the default one", `TE t {accessLogging: [{providers: [{name: nowhere}]}]}`, "unknown t"},
 		{"one without access logging has no say", "TE a@2 {tracing: [{}]}\nTE b@1 {accessLogging: [{}]}", "no b"},
 	} {
 		t.Run(r.says, func(t *testing.T) {
-			if got := verdictOf(New(world(t, r.objects)).Pass(Probe{Layer: Unlogged, Call: Call{To: Labels{"app": "a"}}})); got != r.want {
+			w := world(t, r.objects)
+			w.Mesh.AccessLogProviders, w.Mesh.Providers = []string{"envoy"}, []string{"other"}
+			if got := verdictOf(New(w).Pass(Probe{Layer: Unlogged, Call: Call{To: Labels{"app": "a"}}})); got != r.want {
+				t.Errorf("got %s, want %s", got, r.want)
+			}
+		})
+	}
+}
+
+func TestUnloggedWithoutADefaultProvider(t *testing.T) {
+	for _, r := range []struct {
+		says, objects string
+		log           facts.Tristate
+		want          string
+	}{
+		{"without Telemetry it depends on the mesh", ``, facts.No, "unknown"},
+		{"an entry for no provider logs nothing", `TE t {accessLogging: [{}]}`, facts.No, "yes t"},
+		{"nor does it by what it filters", `TE t {accessLogging: [{filter: {expression: x}}]}`, facts.No, "yes t"},
+		{"nor one for a provider that is not defined", `TE t {accessLogging: [{providers: [{name: nowhere}]}]}`, facts.No, "yes t"},
+		{"which a workload inherits", "TE n {accessLogging: [{providers: [{name: nowhere}]}]}\nTE t {selector: {matchLabels: {app: a}}, accessLogging: [{}]}", facts.No, "yes t"},
+		{"the mesh's own log may take its place", `TE t {accessLogging: [{}]}`, facts.Yes, "unknown t"},
+		{"also of one that is to log nothing", `TE t {accessLogging: [{disabled: true}]}`, facts.Yes, "unknown t"},
+		{"a named provider needs no default", `TE t {accessLogging: [{providers: [{name: envoy}]}]}`, facts.No, "no t"},
+		{"one that the namespace inherits neither", "TE istio-system/r {accessLogging: [{providers: [{name: envoy}]}]}\nTE t {accessLogging: [{disabled: true}]}", facts.No, "yes t"},
+		{"nor a workload that inherits", "TE n {accessLogging: [{providers: [{name: envoy}]}]}\nTE t {selector: {matchLabels: {app: a}}, accessLogging: [{}]}", facts.No, "no t"},
+		{"of a level the oldest names it alone", "TE istio-system/a@2 {accessLogging: [{}]}\nTE istio-system/r@1 {accessLogging: [{providers: [{name: envoy}]}]}\nTE t {accessLogging: [{}]}", facts.No, "yes t"},
+	} {
+		t.Run(r.says, func(t *testing.T) {
+			w := world(t, r.objects)
+			w.Mesh.AccessLog = r.log
+			if got := verdictOf(New(w).Pass(Probe{Layer: Unlogged, Call: Call{To: Labels{"app": "a"}}})); got != r.want {
 				t.Errorf("got %s, want %s", got, r.want)
 			}
 		})

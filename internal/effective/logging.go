@@ -1,9 +1,13 @@
 package effective
 
 import (
+	"slices"
+	"strings"
+
 	telemetryapi "istio.io/api/telemetry/v1alpha1"
 	telemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
 
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh/istio"
 )
 
@@ -13,6 +17,9 @@ type logs struct {
 	level    level
 	selector map[string]string
 	answer   state // of the question whether a denied call goes unlogged
+	// named is true where an entry names a provider that is defined, and asked
+	// where it names any.
+	named, asked bool
 }
 
 // level at which something is declared, the strongest last.
@@ -50,6 +57,10 @@ func (m *Model) addTelemetry(o *telemetryv1.Telemetry, ref int) {
 			l.answer = unsure
 		}
 		inbound = true
+		for _, p := range a.GetProviders() {
+			l.named = l.named || m.defines(p.GetName())
+			l.asked = true
+		}
 	}
 	if inbound {
 		m.logs = append(m.logs, l)
@@ -72,18 +83,49 @@ func unlogged(a *telemetryapi.AccessLogging) state {
 // namespace's, the oldest each. Without any, the mesh's providers log, of which
 // some have no name in the mesh configuration.
 func (m *Model) unlogged(c *Call) verdict {
-	var best *logs
+	var at [workloadLevel + 1]*logs
 	for i := range m.logs {
-		l := &m.logs[i]
-		if selects(l.selector, c.To) && (best == nil || l.level > best.level) {
-			best = l
+		if l := &m.logs[i]; selects(l.selector, c.To) && at[l.level] == nil {
+			at[l.level] = l
+		}
+	}
+	var best *logs
+	provided := len(m.Mesh.AccessLogProviders) > 0
+	for _, l := range at {
+		if l == nil {
+			continue
+		}
+		best = l
+		if l.asked {
+			provided = l.named
 		}
 	}
 	switch {
+	case best != nil && !provided:
+		return verdict{m.unprovided(), best.ref}
 	case best != nil:
 		return verdict{best.answer, best.ref}
-	case len(m.Mesh.AccessLogProviders) > 0:
+	case provided:
 		return verdict{stops, -1}
 	}
 	return verdict{unsure, -1}
+}
+
+// istiosProvider is the log provider that every mesh has (istio/istio, DefaultMeshConfig).
+const istiosProvider = "envoy"
+
+// defines says whether the mesh configuration may define a provider.
+func (m *Model) defines(name string) bool {
+	same := func(n string) bool { return strings.EqualFold(n, name) }
+	return !m.Mesh.ConfigRead || same(istiosProvider) || slices.ContainsFunc(m.Mesh.Providers, same)
+}
+
+// unprovided is what becomes of denied calls by a Telemetry that is for no
+// provider: it logs nothing itself, and Istio's versions differ in whether the
+// log of the mesh configuration takes its place (istio/istio, accesslog.go).
+func (m *Model) unprovided() state {
+	if m.Mesh.ConfigRead && m.Mesh.AccessLog == facts.No {
+		return passes
+	}
+	return unsure
 }

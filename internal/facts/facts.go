@@ -108,6 +108,9 @@ type Mesh struct {
 	RouteExports, EntryExports []string
 	// AccessLogProviders are the mesh's default access log providers.
 	AccessLogProviders []string
+	// Providers are the names of all that the mesh configuration defines besides
+	// Istio's own, sorted.
+	Providers []string
 	// AccessLog says whether proxies log where no Telemetry and no default
 	// provider says so, by the mesh configuration.
 	AccessLog Tristate

@@ -8,6 +8,7 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/decide"
 	"github.com/meshsecurity/mesh-security-operator/internal/status"
+	"github.com/meshsecurity/mesh-security-operator/test/offline"
 )
 
 // BenchmarkDecide is the operator's own share of a reconcile, without reading
@@ -29,19 +30,19 @@ func BenchmarkDecide(b *testing.B) {
 		{"shadowed by six", true, []string{"shadowed-by-a-wider-allow", "shadowed-by-two-that-do-the-same", "shadowed-from-the-root-namespace", "shadowed-by-an-older-sidecar"}},
 	} {
 		b.Run(run.name, func(b *testing.B) {
-			objects := overlay(decodeFile(b, "testdata/base.yaml"), decodeFile(b, filepath.Join(dir, "in.yaml")))
+			objects := offline.Overlay(read(b, "testdata/base.yaml"), read(b, filepath.Join(dir, "in.yaml")))
 			for _, o := range run.others {
-				for _, o := range decodeFile(b, filepath.Join(casesDir, o, "in.yaml")) {
+				for _, o := range read(b, filepath.Join(casesDir, o, "in.yaml")) {
 					if _, is := o.(*v1alpha1.MeshSecurityProfile); !is {
 						objects = append(objects, o)
 					}
 				}
 			}
-			c := clusterOf(b, objects, operatorOf(b, dir))
+			c := clusterOf(b, objects, dir)
 			if run.settled {
-				c.reconcile()
+				reconcile(b, c)
 			}
-			observed, err := c.reader.Read(context.Background(), namespace)
+			observed, err := c.Reader.Read(context.Background(), namespace)
 			if err != nil {
 				b.Fatal(err)
 			}

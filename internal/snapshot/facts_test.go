@@ -240,7 +240,7 @@ defaultConfig: {gatewayTopology: {numTrustedProxies: 1}}
 		RootNamespace: "mesh-root", TrustDomain: "prod.example.com", ClusterDomain: "cluster.local", ConfigRead: true, ForeignTrust: true,
 		TrustDomainAliases: []string{"old.example.com"}, MinTLSVersion: "TLSV1_3", CipherSuites: []string{"ECDHE-RSA-AES128-GCM-SHA256"},
 		RegistryOnly: facts.No, AutoMutualTLS: facts.Yes,
-		AccessLogProviders: []string{"otel"}, AccessLog: facts.Yes,
+		AccessLogProviders: []string{"otel"}, Providers: []string{"authz", "elsewhere", "json", "otel", "weak"}, AccessLog: facts.Yes,
 		LogFormats:        []facts.LogFormat{{Text: "%RESPONSE_CODE%"}, {Provider: "json", Text: "%RESPONSE_CODE% %RESPONSE_CODE_DETAILS%"}},
 		PathNormalization: "MERGE_SLASHES", TrustedProxies: facts.Yes,
 		Authorizers:   []facts.Authorizer{{Name: "authz"}, {Name: "weak", FailOpen: true}},

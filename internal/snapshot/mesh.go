@@ -215,6 +215,7 @@ func readMeshConfig(text string, m *facts.Mesh) {
 	m.TrustedProxies = tristate(c.DefaultConfig.GatewayTopology.NumTrustedProxies > 0)
 	for _, p := range c.ExtensionProviders {
 		name, _ := p["name"].(string)
+		m.Providers = append(m.Providers, name)
 		for kind, settings := range p {
 			s, ok := settings.(map[string]any)
 			if !ok {
@@ -232,6 +233,7 @@ func readMeshConfig(text string, m *facts.Mesh) {
 			}
 		}
 	}
+	slices.Sort(m.Providers)
 	slices.SortFunc(m.Authorizers, func(a, b facts.Authorizer) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(m.LogFormats, func(a, b facts.LogFormat) int { return strings.Compare(a.Provider, b.Provider) })
 	m.ProviderHosts = slices.DeleteFunc(m.ProviderHosts, func(h string) bool { return h == "" })

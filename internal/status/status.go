@@ -357,7 +357,7 @@ func (c *computer) narrowed(r v1alpha1.RuleStatus) v1alpha1.RuleStatus {
 }
 
 func (c *computer) findings() []v1alpha1.Finding {
-	if !c.Decision.Compiled {
+	if !c.Decision.Compiled && c.Decision.Unsupported == "" {
 		return c.before.Findings
 	}
 	out := c.allowed()

@@ -215,19 +215,28 @@ spec: {hosts: [a.example.com], tcp: [{match: [{port: 443}]}]}`, "route"},
 
 func documents(t *testing.T, file string) [][]byte {
 	t.Helper()
-	raw, err := os.ReadFile(file)
+	out, err := read(file)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return out
+}
+
+// read returns the documents of a YAML file.
+func read(file string) ([][]byte, error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
 	}
 	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(raw)))
 	var out [][]byte
 	for {
 		doc, err := reader.Read()
 		if errors.Is(err, io.EOF) {
-			return out
+			return out, nil
 		}
 		if err != nil {
-			t.Fatalf("%s: %v", file, err)
+			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 		if len(bytes.TrimSpace(doc)) > 0 {
 			out = append(out, doc)

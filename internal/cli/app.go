@@ -85,7 +85,7 @@ server answers or from folders of YAML. Nothing is written to a cluster.`,
 	f.StringVar(&a.settings.Network.DNS.Namespace, "dns-namespace", "kube-system", "Namespace of the cluster's DNS.")
 	f.StringToStringVar(&a.dnsLabels, "dns-pod-labels", map[string]string{"k8s-app": "kube-dns"}, "Labels of the pods of the cluster's DNS.")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.check() }
-	root.AddCommand(a.plan(), a.audit(), a.diff(), a.status(), a.drift(), a.generate())
+	root.AddCommand(a.plan(), a.audit(), a.diff(), a.status(), a.drift(), a.explain(), a.generate())
 	return root
 }
 

@@ -193,6 +193,8 @@ func whenOf(w *securityapi.Condition, own string) condition {
 type seen struct {
 	*Call
 	port string
+	// path is the call's, normalised.
+	path string
 	// token is the call's, where it was validated.
 	token *Token
 }
@@ -240,7 +242,7 @@ func (s *seen) value(c *condition) string {
 	case method:
 		return s.Method
 	case requestPath:
-		return s.Path
+		return s.path
 	case other:
 		return s.Attributes[c.key]
 	case requestPrincipal:
@@ -309,7 +311,7 @@ func (p *policy) matches(s *seen) bool {
 // authorize: tokens first, then CUSTOM, DENY and ALLOW. With one ALLOW in force
 // for a workload, what none of them matches is denied.
 func (m *Model) authorize(c *Call) verdict {
-	s := seen{Call: c, port: strconv.Itoa(int(c.Port))}
+	s := seen{Call: c, port: strconv.Itoa(int(c.Port)), path: normalPath(c.Path, m.Mesh.PathNormalization)}
 	if c.HTTP && c.Token != nil {
 		accepted, by := m.validate(c.To, c.Token)
 		if !accepted && by >= 0 {

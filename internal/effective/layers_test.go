@@ -117,6 +117,8 @@ func TestAuthorization(t *testing.T) {
 		{"{*} is not empty", `AP a {rules: [{to: [{operation: {paths: ["/a/{*}/c"]}}]}]}`, `{HTTP: true, Path: /a//c}`, "no a"},
 		{"{**} is any number", `AP a {rules: [{to: [{operation: {paths: ["/a/{**}"]}}]}]}`, `{HTTP: true, Path: /a/b/b/c}`, "yes a"},
 		{"notPaths leave out", `AP a {rules: [{to: [{operation: {paths: ["/*"], notPaths: [/admin]}}]}]}`, `{HTTP: true, Path: /admin}`, "no a"},
+		{"a query is no part of a path", `AP a {rules: [{to: [{operation: {paths: [/a]}}]}]}`, `{HTTP: true, Path: "/a?b"}`, "yes a"},
+		{"a path is what it comes down to", `AP n {action: DENY, rules: [{to: [{operation: {paths: ["/a*"]}}]}]}`, `{HTTP: true, Path: /b/../a/c}`, "no n"},
 		{"on a connection an ALLOW that asks for HTTP matches nothing", `AP a {rules: [{to: [{operation: {ports: ["80"]}}, {operation: {methods: [GET]}}]}]}`, `{Port: 80}`, "no a"},
 		{"on a connection a DENY loses what it asks of HTTP", `AP n {action: DENY, rules: [{to: [{operation: {methods: [GET], ports: ["80"]}}]}]}`, `{Port: 80}`, "no n"},
 		{"and keeps the rest", `AP n {action: DENY, rules: [{to: [{operation: {methods: [GET], ports: ["80"]}}]}]}`, `{Port: 81}`, "yes"},

@@ -116,6 +116,8 @@ func TestAuthorization(t *testing.T) {
 		{"{*} is not two", `AP a {rules: [{to: [{operation: {paths: ["/a/{*}/c"]}}]}]}`, `{HTTP: true, Path: /a/b/b/c}`, "no a"},
 		{"{*} is not empty", `AP a {rules: [{to: [{operation: {paths: ["/a/{*}/c"]}}]}]}`, `{HTTP: true, Path: /a//c}`, "no a"},
 		{"{**} is any number", `AP a {rules: [{to: [{operation: {paths: ["/a/{**}"]}}]}]}`, `{HTTP: true, Path: /a/b/b/c}`, "yes a"},
+		{"{**} may be empty", `AP a {rules: [{to: [{operation: {paths: ["/a/{**}"]}}]}]}`, `{HTTP: true, Path: /a/}`, "yes a"},
+		{"{**} is not nothing", `AP a {rules: [{to: [{operation: {paths: ["/a/{**}"]}}]}]}`, `{HTTP: true, Path: /a}`, "no a"},
 		{"notPaths leave out", `AP a {rules: [{to: [{operation: {paths: ["/*"], notPaths: [/admin]}}]}]}`, `{HTTP: true, Path: /admin}`, "no a"},
 		{"a query is no part of a path", `AP a {rules: [{to: [{operation: {paths: [/a]}}]}]}`, `{HTTP: true, Path: "/a?b"}`, "yes a"},
 		{"a path is what it comes down to", `AP n {action: DENY, rules: [{to: [{operation: {paths: ["/a*"]}}]}]}`, `{HTTP: true, Path: /b/../a/c}`, "no n"},

@@ -70,6 +70,12 @@ test-integration: ## Tests against a real control plane: CEL, controllers, RBAC,
 test-istio: ## Istio's own validation of every resource that a golden case compiles to.
 	go -C test/istio test -timeout 20m $(TESTFLAGS) ./...
 
+.PHONY: test-mesh
+test-mesh: ## Real istiod and Envoys: what is said and what passes agree. Linux and root; no part of test.
+	KUBEBUILDER_ASSETS=$(ASSETS); export KUBEBUILDER_ASSETS
+	MESH_ASSETS=$$(hack/mesh-assets.sh | tail -n 1); export MESH_ASSETS
+	go -C test/mesh test -count=1 -timeout 15m $(TESTFLAGS) ./...
+
 .PHONY: bench
 bench: ## Benchmarks, and figures against a real control plane; BENCH=regexp chooses, BENCHFLAGS=-profiles=1000 enlarges.
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./internal/... ./controllers/...

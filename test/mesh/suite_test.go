@@ -21,7 +21,7 @@ import (
 // outsider is the host outside of the cluster, and hosts are its names.
 const outsider = "internet"
 
-var hosts = []string{"api.example.com", "evil.example.net"}
+var hosts = []string{"api.example.com", "files.example.com", "evil.example.net"}
 
 var scheme = func() *runtime.Scheme {
 	s := runtime.NewScheme()

@@ -29,7 +29,7 @@ const version = "1.31.1"
 // the API server reaches by address, since no proxy serves cluster addresses here.
 func (s *Stage) startIstiod(ctx context.Context) error {
 	file := filepath.Join(s.Dir, "istio.yaml")
-	if _, err := command(filepath.Join(s.Assets, "istio-manifest"), file,
+	if err := command(filepath.Join(s.Assets, "istio-manifest"), file,
 		"profile=minimal", "hub=docker.io/istio", "tag="+version,
 		// Envoy of its own project has none of the extensions of Istio's build.
 		"values.telemetry.enabled=false",
@@ -93,8 +93,7 @@ func (s *Stage) runIstiod(kubeconfig string) error {
 		// As values.telemetry.enabled=false.
 		"PILOT_ENABLE_METADATA_EXCHANGE=false", "PILOT_ENABLE_ALPN_FILTER=false", "PILOT_DISABLE_MX_ALPN=true",
 	}
-	_, err := s.run("istiod", cmd)
-	return err
+	return s.run("istiod", cmd)
 }
 
 // istiodsPod says of istiod's pod, which the deployment has, what a kubelet would.

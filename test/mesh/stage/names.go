@@ -24,7 +24,7 @@ func (s *Stage) serveNames() error {
 				return
 			}
 			if answer, err := s.name(buffer[:n]); err == nil {
-				_, _ = conn.WriteTo(answer, from) // who asks asks again
+				_, _ = conn.WriteTo(answer, from) // a lost answer is asked for again
 			}
 		}
 	}()

@@ -18,19 +18,19 @@ const (
 	bridge      = "br0"
 )
 
-// command runs a program and returns what it printed; so has the error.
-func command(name string, args ...string) (string, error) {
+// command runs a program; an error has what it printed.
+func command(name string, args ...string) error {
 	out, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
+		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
 	}
-	return string(out), nil
+	return nil
 }
 
 // commands runs one program several times, with arguments separated by blanks.
 func commands(name string, lines ...string) error {
 	for _, line := range lines {
-		if _, err := command(name, strings.Fields(line)...); err != nil {
+		if err := command(name, strings.Fields(line)...); err != nil {
 			return err
 		}
 	}

@@ -13,7 +13,10 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshsecurity/mesh-security-operator/test/mesh/traffic"
@@ -95,7 +98,40 @@ func (s *Stage) Join(ctx context.Context, pod *corev1.Pod) error {
 		}
 	}
 	s.pods[p.Name] = p
-	return s.runs(ctx, pod, p.Address, true)
+	return errors.Join(s.runs(ctx, pod, p.Address, true), s.serve(ctx, p))
+}
+
+// serve makes the pod an endpoint of the services that select it. The controller
+// manager does so only for a pod on a node, and a node that does not report is
+// soon found dead.
+func (s *Stage) serve(ctx context.Context, p *Pod) error {
+	var services corev1.ServiceList
+	if err := s.Client.List(ctx, &services, client.InNamespace(p.Pod.Namespace)); err != nil {
+		return err
+	}
+	for i := range services.Items {
+		svc := &services.Items[i]
+		if !labels.SelectorFromSet(svc.Spec.Selector).Matches(labels.Set(p.Pod.Labels)) {
+			continue
+		}
+		slice := &discoveryv1.EndpointSlice{
+			ObjectMeta: metav1.ObjectMeta{Namespace: svc.Namespace, Name: "stage-" + svc.Name + "-" + p.Pod.Name, Labels: map[string]string{
+				discoveryv1.LabelServiceName: svc.Name, discoveryv1.LabelManagedBy: "stage",
+			}},
+			AddressType: discoveryv1.AddressTypeIPv4,
+			Endpoints: []discoveryv1.Endpoint{{
+				Addresses: []string{p.Address}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)},
+				TargetRef: &corev1.ObjectReference{Kind: "Pod", Namespace: p.Pod.Namespace, Name: p.Pod.Name, UID: p.Pod.UID},
+			}},
+		}
+		for _, port := range svc.Spec.Ports {
+			slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Name: &port.Name, Port: &port.TargetPort.IntVal, Protocol: &port.Protocol})
+		}
+		if err := s.Client.Create(ctx, slice); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // runs reports a pod's status.
@@ -121,7 +157,7 @@ func (s *Stage) startApp(ctx context.Context, p *Pod, namespace string, user int
 	if err != nil {
 		return err
 	}
-	if _, err := s.run("app-"+namespace, as(namespace, user, []string{variable}, s.bin("workload"))); err != nil {
+	if err := s.run("app-"+namespace, as(namespace, user, []string{variable}, s.bin("workload"))); err != nil {
 		return err
 	}
 	p.Client = traffic.NewClient(w.Socket)
@@ -154,7 +190,7 @@ func (s *Stage) startSidecar(ctx context.Context, p *Pod, namespace string) erro
 	agent := as(namespace, proxyUser, env, s.bin("pilot-agent"), "proxy", "sidecar", "--domain", p.Pod.Namespace+".svc.cluster.local",
 		"--proxyLogLevel", "warning", "--log_output_level", "default:info")
 	agent.Dir = dir
-	if _, err := s.run("proxy-"+namespace, agent); err != nil {
+	if err := s.run("proxy-"+namespace, agent); err != nil {
 		return err
 	}
 	return s.Eventually(ctx, "the sidecar of "+p.Name+" to be ready", func(ctx context.Context) error {
@@ -185,10 +221,10 @@ func (s *Stage) secrets(ctx context.Context, p *Pod, dir string) error {
 	}
 	slices.Sort(podLabels)
 	for name, text := range map[string]string{
-		"var/run/secrets/tokens/istio-token":       token.Status.Token,
-		"var/run/secrets/istio/root-cert.pem":      root.Data["root-cert.pem"],
-		"etc/istio/pod/labels":                     strings.Join(podLabels, ""),
-		"etc/istio/proxy/a-folder-for-the-proxy":   "",
+		"var/run/secrets/tokens/istio-token":        token.Status.Token,
+		"var/run/secrets/istio/root-cert.pem":       root.Data["root-cert.pem"],
+		"etc/istio/pod/labels":                      strings.Join(podLabels, ""),
+		"etc/istio/proxy/a-folder-for-the-proxy":    "",
 		"var/lib/istio/data/a-folder-for-the-agent": "",
 	} {
 		path := filepath.Join(dir, name)

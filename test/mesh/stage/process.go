@@ -15,23 +15,23 @@ type process struct {
 }
 
 // run starts a program with its output in a file of the stage's logs.
-func (s *Stage) run(name string, cmd *exec.Cmd) (*process, error) {
+func (s *Stage) run(name string, cmd *exec.Cmd) error {
 	p := &process{name: name, log: filepath.Join(s.logs, name+".log"), done: make(chan struct{}), cmd: cmd}
 	out, err := os.Create(p.log)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = out.Close() }() // the program has its own
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		return fmt.Errorf("start %s: %w", name, err)
 	}
 	go func() {
 		_ = cmd.Wait() // its outcome is in cmd.ProcessState
 		close(p.done)
 	}()
 	s.processes = append(s.processes, p)
-	return p, nil
+	return nil
 }
 
 // alive is nil while the program runs, else an error with the end of its log.

@@ -74,8 +74,7 @@ func outside(prepare func(dir string) error) (code int, err error) {
 	go func() { done <- cmd.Wait() }()
 	select {
 	case <-signals:
-		_ = cmd.Process.Kill() // it may have ended
-		<-done
+		_, _ = cmd.Process.Kill(), <-done // killed, unless it ended before
 		return 130, nil
 	case err := <-done:
 		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {

@@ -141,6 +141,9 @@ func withoutBarrier(lines []string) (out []string) {
 	return out
 }
 
+// admin is the interface of a proxy, which its own pod alone reaches.
+const admin = "http://127.0.0.1:15000/"
+
 // Stats are the counters and gauges of the pod's proxy whose names match, by name.
 func (p *Pod) Stats(ctx context.Context, filter string) (map[string]int, error) {
 	out := map[string]int{}
@@ -155,7 +158,7 @@ func (p *Pod) Stats(ctx context.Context, filter string) (map[string]int, error) 
 }
 
 func (p *Pod) stats(ctx context.Context, filter, kind string, each func(name, value string) error) error {
-	body, err := p.Fetch(ctx, "http://127.0.0.1:15000/stats?type="+kind+"&filter="+filter)
+	body, err := p.Fetch(ctx, admin+"stats?type="+kind+"&filter="+filter)
 	if err != nil {
 		return err
 	}

@@ -191,6 +191,23 @@ func (s *Stage) Logs(lines int) string {
 	return out.String()
 }
 
+// KeepConfiguration puts what a pod's proxy works by beside the logs, under a name.
+func (s *Stage) KeepConfiguration(ctx context.Context, p *Pod, name string) error {
+	if !p.Meshed {
+		return nil
+	}
+	for file, what := range map[string]string{".json": "config_dump?include_eds", ".stats": "stats"} {
+		body, err := p.Fetch(ctx, admin+what)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(s.logs, name+"-"+strings.ReplaceAll(p.Name, "/", "-")+file), body, 0o644); err != nil { //nolint:gosec // nothing secret
+			return err
+		}
+	}
+	return nil
+}
+
 // KeepLogs copies every log to a folder outside of the stage.
 func (s *Stage) KeepLogs(to string) error {
 	if err := os.RemoveAll(to); err != nil {

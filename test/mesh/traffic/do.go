@@ -52,11 +52,17 @@ func doHTTP(ctx context.Context, c Call) Answer {
 	if c.Protocol == TLS {
 		scheme = "https"
 	}
-	r, err := http.NewRequestWithContext(ctx, c.Method, scheme+"://"+c.Address+c.Path, nil)
+	r, err := http.NewRequestWithContext(ctx, c.Method, scheme+"://"+c.Address, nil)
 	if err != nil {
 		return Answer{Error: err.Error()}
 	}
 	r.Host = c.Host
+	// The path as it is; with two slashes in front it would be a host.
+	if strings.HasPrefix(c.Path, "//") {
+		r.URL.Path = c.Path
+	} else {
+		r.URL.Opaque = c.Path
+	}
 	if c.Token != "" {
 		r.Header.Set("Authorization", "Bearer "+c.Token)
 	}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -110,7 +111,8 @@ type entry struct {
 	// anywhere is true where a connection goes on to the address that it was for.
 	anywhere bool
 	// like is what entries of one host have in common, or only one of them counts.
-	like likeness
+	like    likeness
+	created time.Time
 }
 
 // likeness of ServiceEntries whose ports add up (pilot, canMergeServices).
@@ -132,7 +134,7 @@ func likenessOf(o *networkingv1.ServiceEntry) likeness {
 func (m *Model) addServiceEntry(o *networkingv1.ServiceEntry, ref int) {
 	e := entry{
 		ref: ref, namespace: o.Namespace, hosts: o.Spec.GetHosts(), ports: o.Spec.GetPorts(), names: o.Spec.GetSubjectAltNames(),
-		exported: o.Spec.GetExportTo(), anywhere: o.Spec.GetResolution() == networkingapi.ServiceEntry_NONE, like: likenessOf(o),
+		exported: o.Spec.GetExportTo(), anywhere: o.Spec.GetResolution() == networkingapi.ServiceEntry_NONE, like: likenessOf(o), created: o.CreationTimestamp.Time,
 	}
 	for _, a := range o.Spec.GetAddresses() {
 		e.blocks = append(e.blocks, parseBlock(a))
@@ -196,7 +198,7 @@ func (m *Model) proxyOut(x *Exit) verdict {
 	if own {
 		s = m.scopeOf(x.From)
 	}
-	refused := -1
+	refused, unclear := -1, -1
 	for i := range m.entries {
 		e := &m.entries[i]
 		if !visible(e.exported, e.namespace, from) {
@@ -206,7 +208,12 @@ func (m *Model) proxyOut(x *Exit) verdict {
 		if !ok || (s != nil && !s.knows(e.namespace, h, x.Port)) {
 			continue
 		}
-		if first := m.first(h, from, s); first != nil && first.like != e.like {
+		first, alone := m.first(h, from, s)
+		switch {
+		case !alone:
+			unclear = e.ref
+			continue
+		case first.like != e.like:
 			// Its port is listened on, and leads nowhere.
 			refused = first.ref
 			continue
@@ -216,7 +223,10 @@ func (m *Model) proxyOut(x *Exit) verdict {
 		}
 		refused = e.ref
 	}
-	if refused >= 0 {
+	switch {
+	case unclear >= 0:
+		return verdict{unsure, unclear}
+	case refused >= 0:
 		return verdict{stops, refused}
 	}
 	if !own {
@@ -227,21 +237,24 @@ func (m *Model) proxyOut(x *Exit) verdict {
 }
 
 // first is the entry that a host is of, for a proxy that knows several of it: one
-// of its own namespace, and of these the oldest (pilot, SidecarScope).
-func (m *Model) first(host, from string, s *scope) (out *entry) {
+// of its own namespace, and of these the oldest. Of entries that were created in
+// the same second it may be any (pilot, SidecarScope): it is alone where there is
+// no other, or all are alike.
+func (m *Model) first(host, from string, s *scope) (first *entry, alone bool) {
+	alone = true
 	for i := range m.entries {
 		e := &m.entries[i]
 		if !slices.Contains(e.hosts, host) || !visible(e.exported, e.namespace, from) || (s != nil && !s.knowsAny(e.namespace, host)) {
 			continue
 		}
-		if e.namespace == from {
-			return e
-		}
-		if out == nil {
-			out = e
+		switch {
+		case first == nil || e.namespace == from && first.namespace != from:
+			first, alone = e, true
+		case (e.namespace == from) == (first.namespace == from) && e.created.Equal(first.created) && e.like != first.like:
+			alone = false
 		}
 	}
-	return out
+	return first, alone
 }
 
 // unregistered is a connection that no ServiceEntry is for.

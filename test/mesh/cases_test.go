@@ -7,11 +7,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/test/mesh/stage"
 	"github.com/meshsecurity/mesh-security-operator/test/mesh/traffic"
 )
@@ -78,6 +80,8 @@ type claims struct {
 	Rules map[string]string `json:"rules"`
 	// Drift as TYPE RESOURCE EFFECT.
 	Drift []string `json:"drift"`
+	// anyDrift: drift is not compared.
+	anyDrift bool
 }
 
 // scenario is a case as its folder has it.
@@ -95,6 +99,24 @@ func (c *scenario) calls() (out []call) {
 	for _, e := range c.Calls {
 		for _, from := range e.From {
 			out = append(out, call{from, e.To, e.Protocol, e.Method, e.Path, e.Host, e.Token, e.Direct, e.Expect, e.Shadow})
+		}
+	}
+	return out
+}
+
+// groups are the objects in the order in which they are made, a second apart: what
+// is before the profile, the profile, and what is after it.
+func (c *scenario) groups(t *testing.T) (out []string) {
+	t.Helper()
+	docs, err := stage.Documents([]byte(c.objects))
+	if err != nil {
+		t.Fatal(err)
+	}
+	isProfile := func(doc string) bool { return strings.Contains(doc, "kind: "+v1alpha1.KindProfile+"\n") }
+	at := slices.IndexFunc(docs, isProfile)
+	for _, group := range [][]string{docs[:at], docs[at : at+1], docs[at+1:]} {
+		if len(group) > 0 {
+			out = append(out, strings.Join(group, "---\n"))
 		}
 	}
 	return out

@@ -27,7 +27,7 @@ func kindOf(port string) string {
 func (r route) request() traffic.Call {
 	protocol := r.Protocol
 	if protocol == "" {
-		protocol = map[string]traffic.Protocol{"http": traffic.HTTP1, "grpc": traffic.GRPC, "tls": traffic.TLS, "tcp": traffic.TCP}[r.kind]
+		protocol = map[string]traffic.Protocol{"http": traffic.HTTP1, "auto": traffic.HTTP1, "grpc": traffic.GRPC, "tls": traffic.TLS, "tcp": traffic.TCP}[r.kind]
 	}
 	host := cmp.Or(r.Host, r.name)
 	if r.Host == "" && r.service != 80 && r.service != 443 {
@@ -41,7 +41,7 @@ func (r route) request() traffic.Call {
 }
 
 // http says whether the proxies see requests.
-func (r route) http() bool { return r.kind == "http" || r.kind == "grpc" }
+func (r route) http() bool { return r.kind == "http" || r.kind == "grpc" || r.kind == "auto" }
 
 // observed is what became of a call.
 type observed struct {

@@ -100,23 +100,38 @@ func readerOf(ctx context.Context, from client.Client) (*snapshot.Reader, error)
 	}, nil
 }
 
+// judges says whether the model of a namespace has a say in a call.
+func judges(m *effective.Model, r route) bool {
+	in := func(p *stage.Pod) bool { return p.Pod != nil && p.Pod.Namespace == m.Namespace }
+	return in(r.from) || in(r.to)
+}
+
 // predict is the model's answer for a call: whether it passes, and why.
 func predict(m *effective.Model, r route) effective.Answer {
+	q := r.request()
+	exit := effective.Exit{Host: r.name, Address: r.to.Address, Port: r.service}
+	if r.from.Pod != nil {
+		exit.From = r.from.Pod.Labels
+		exit.Namespace = r.from.Pod.Namespace
+	}
+	if r.to.Pod == nil && r.Host != "" {
+		exit.Host = r.Host
+	}
 	answer := effective.Answer{Passes: true}
-	if r.from.Pod != nil && r.from.Meshed && r.from.Pod.Namespace == m.Namespace {
-		answer = m.Leaves(effective.Exit{From: r.from.Pod.Labels, Host: r.name, Address: r.to.Address, Port: r.service})
+	if r.from.Meshed && r.from.Pod.Namespace == m.Namespace {
+		answer = m.Leaves(exit)
 	}
 	if !answer.Passes || r.to.Pod == nil || r.to.Pod.Namespace != m.Namespace {
 		return answer
 	}
-	q := r.request()
 	c := effective.Call{
 		To: r.to.Pod.Labels, Port: r.port, From: effective.Caller{Address: r.from.Address},
 		HTTP: r.http(), Method: q.Method, Path: q.Path, Host: q.Host, Token: claimed[r.Token],
 	}
 	if r.from.Pod != nil {
 		c.From.Pod = effective.Pod{Namespace: r.from.Pod.Namespace, Labels: r.from.Pod.Labels}
-		if r.from.Meshed && !r.Direct {
+		plaintext := m.Pass(effective.Probe{Layer: effective.ClientTransport, Exit: exit})
+		if r.from.Meshed && !r.Direct && !plaintext.Passes {
 			c.From.TrustDomain, c.From.Namespace, c.From.ServiceAccount = "cluster.local", r.from.Pod.Namespace, r.from.Pod.Spec.ServiceAccountName
 		}
 	}

@@ -23,8 +23,8 @@ const namespaces = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NE
 const netns = "/run/netns"
 
 // Enter runs the program once more in namespaces of its own, and ends with its
-// exit code. It returns in that second run alone, with a folder of files that
-// end with it. Prepare, which may use the network and fill the folder, is called before.
+// exit code. It returns in that second run alone, with a folder. Prepare, which
+// may use the network and fill the folder, is called before.
 func Enter(prepare func(dir string) error) (dir string, err error) {
 	if dir := os.Getenv(inside); dir != "" {
 		return dir, settleIn(dir)
@@ -62,7 +62,7 @@ func outside(prepare func(dir string) error) (code int, err error) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), inside+"="+dir, "TMPDIR="+dir)
+	cmd.Env = append(os.Environ(), inside+"="+dir, "TMPDIR="+work(dir))
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	// Death of the thread that started it counts as this program's.
 	runtime.LockOSThread()
@@ -84,8 +84,14 @@ func outside(prepare func(dir string) error) (code int, err error) {
 	}
 }
 
+// work is the part of the folder that is in memory, and ends with the namespaces.
+func work(dir string) string { return filepath.Join(dir, "work") }
+
 // settleIn makes the namespaces a place to work in.
 func settleIn(dir string) error {
+	if err := os.Mkdir(work(dir), 0o755); err != nil { //nolint:gosec // proxies and workloads have their own users
+		return err
+	}
 	resolve := filepath.Join(dir, "resolv.conf")
 	if err := os.WriteFile(resolve, []byte("nameserver "+hub+"\n"), 0o644); err != nil { //nolint:gosec // read by every user
 		return err
@@ -102,6 +108,7 @@ func settleIn(dir string) error {
 		{"none", "/", "", syscall.MS_REC | syscall.MS_PRIVATE},
 		{"proc", "/proc", "proc", 0},
 		{"tmpfs", netns, "tmpfs", 0},
+		{"tmpfs", work(dir), "tmpfs", 0},
 		{resolve, target, "", syscall.MS_BIND},
 	} {
 		if err := syscall.Mount(m.source, m.target, m.kind, m.flags, ""); err != nil {

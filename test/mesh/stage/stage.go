@@ -55,6 +55,7 @@ type Stage struct {
 // Set brings up a network, a control plane, istiod and the operator. Nothing
 // has to be stopped: all of it ends with the namespaces that Enter made.
 func Set(ctx context.Context, o Options) (*Stage, error) {
+	o.Dir = work(o.Dir)
 	s := &Stage{Options: o, logs: filepath.Join(o.Dir, "logs"), pods: map[string]*Pod{}}
 	if err := os.Mkdir(s.logs, 0o755); err != nil { //nolint:gosec // nothing secret
 		return nil, err
@@ -167,8 +168,11 @@ func (s *Stage) Eventually(ctx context.Context, what string, check func(context.
 				return false, err
 			}
 		}
-		last = check(ctx)
-		return last == nil, nil
+		err := check(ctx)
+		if ctx.Err() == nil { // else it says no more than that
+			last = err
+		}
+		return err == nil, nil
 	})
 	if err != nil {
 		return fmt.Errorf("waiting for %s: %w", what, errors.Join(err, last))

@@ -35,7 +35,7 @@ const (
 // Port that a workload listens on.
 type Port struct {
 	Number int32
-	// Kind is http (1.1 and 2), grpc, tls or tcp.
+	// Kind is http (1.1 and 2), which is auto as well, grpc, tls or tcp.
 	Kind string
 }
 
@@ -88,7 +88,7 @@ func control(w http.ResponseWriter, r *http.Request) {
 
 func (w Workload) serve(l net.Listener, kind string) error {
 	switch kind {
-	case "http":
+	case "http", "auto":
 		return w.http().Serve(l)
 	case "grpc":
 		return w.grpc().Serve(l)

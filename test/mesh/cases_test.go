@@ -86,8 +86,8 @@ type claims struct {
 
 // scenario is a case as its folder has it.
 type scenario struct {
-	name    string
-	objects string
+	name            string
+	objects, tamper string
 	// About says what the case is for.
 	About  string  `json:"about"`
 	Status claims  `json:"status"`
@@ -129,21 +129,25 @@ func readCases(t *testing.T) (out []scenario) {
 		t.Fatalf("no cases in %s: %v", casesDir, err)
 	}
 	for _, dir := range dirs {
+		text := map[string]string{}
 		files, err := filepath.Glob(dir + "/*")
-		if err != nil || len(files) != 2 {
-			t.Fatalf("%s: the files of a case are calls.yaml and objects.yaml, and here are %v: %v", dir, files, err)
-		}
-		objects, err := os.ReadFile(filepath.Join(dir, "objects.yaml"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw, err := os.ReadFile(filepath.Join(dir, "calls.yaml"))
-		if err != nil {
-			t.Fatal(err)
+		for _, file := range files {
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text[filepath.Base(file)] = withKeys(string(raw))
 		}
-		c := scenario{name: filepath.Base(dir), objects: withKeys(string(objects))}
-		if err := yaml.UnmarshalStrict(raw, &c); err != nil {
+		c := scenario{name: filepath.Base(dir), objects: text["objects.yaml"], tamper: text["tamper.yaml"]}
+		if err := yaml.UnmarshalStrict([]byte(text["calls.yaml"]), &c); err != nil {
 			t.Fatalf("%s: %v", dir, err)
+		}
+		delete(text, "tamper.yaml")
+		if len(text) != 2 || c.objects == "" || len(c.Calls) == 0 {
+			t.Fatalf("%s: a case has calls.yaml, objects.yaml and maybe tamper.yaml, and no other file", dir)
 		}
 		for _, call := range c.calls() {
 			if !slices.Contains([]outcome{passes, denied, refused, blocked}, call.Expect) {

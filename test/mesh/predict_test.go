@@ -137,7 +137,9 @@ func predict(m *effective.Model, r route) effective.Answer {
 	}
 	in := m.Admits(c)
 	in.Unknown = in.Unknown || answer.Unknown
-	in.By = append(in.By, answer.By...)
+	if in.Passes {
+		in.By = append(in.By, answer.By...)
+	}
 	return in
 }
 

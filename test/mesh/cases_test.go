@@ -88,6 +88,8 @@ type claims struct {
 type scenario struct {
 	name            string
 	objects, tamper string
+	// mesh is what is added to the mesh configuration.
+	mesh string
 	// About says what the case is for.
 	About  string  `json:"about"`
 	Status claims  `json:"status"`
@@ -141,13 +143,14 @@ func readCases(t *testing.T) (out []scenario) {
 			}
 			text[filepath.Base(file)] = withKeys(string(raw))
 		}
-		c := scenario{name: filepath.Base(dir), objects: text["objects.yaml"], tamper: text["tamper.yaml"]}
+		c := scenario{name: filepath.Base(dir), objects: text["objects.yaml"], tamper: text["tamper.yaml"], mesh: text["mesh.yaml"]}
 		if err := yaml.UnmarshalStrict([]byte(text["calls.yaml"]), &c); err != nil {
 			t.Fatalf("%s: %v", dir, err)
 		}
 		delete(text, "tamper.yaml")
+		delete(text, "mesh.yaml")
 		if len(text) != 2 || c.objects == "" || len(c.Calls) == 0 {
-			t.Fatalf("%s: a case has calls.yaml, objects.yaml and maybe tamper.yaml, and no other file", dir)
+			t.Fatalf("%s: a case has calls.yaml, objects.yaml and maybe tamper.yaml and mesh.yaml, and no other file", dir)
 		}
 		for _, call := range c.calls() {
 			if !slices.Contains([]outcome{passes, denied, refused, blocked}, call.Expect) {

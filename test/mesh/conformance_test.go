@@ -92,6 +92,9 @@ func run(t *testing.T, s *stage.Stage, services []corev1.Service, c scenario) {
 	t.Helper()
 	ctx := t.Context()
 	t.Cleanup(func() { withdraw(t, s, c) })
+	if err := s.Configure(ctx, c.mesh); err != nil {
+		t.Fatal(err)
+	}
 	for _, group := range c.groups(t) {
 		if err := s.Apply(group); err != nil {
 			t.Fatal(err)

@@ -7,6 +7,7 @@
 // A case is a folder in testdata/cases, with no Go:
 //
 //	objects.yaml   what is applied, in its order: a profile, baselines, objects of others
+//	mesh.yaml      what is added to the mesh configuration, if anything
 //	tamper.yaml    changes of the operator's own objects, if any, made by somebody else
 //	calls.yaml     what status has to say, and the calls with their outcomes
 package mesh

@@ -117,28 +117,27 @@ func known(kind string) bool {
 	return false
 }
 
-// barrier changes the mesh configuration in something that nobody reads.
+// Configure adds settings to the mesh configuration that Istio was installed
+// with, as YAML, in place of those that were added before.
+func (s *Stage) Configure(ctx context.Context, settings string) error {
+	s.settings = settings
+	return s.barrier(ctx)
+}
+
+// barrier changes the mesh configuration in something that nobody reads: whose
+// address goes into the status of Ingresses, of which there are none.
 func (s *Stage) barrier(ctx context.Context) error {
 	config := &corev1.ConfigMap{}
 	if err := s.Client.Get(ctx, client.ObjectKey{Namespace: meshNamespace, Name: "istio"}, config); err != nil {
 		return err
 	}
-	s.barriers++
-	lines := strings.Split(strings.TrimRight(config.Data["mesh"], "\n"), "\n")
-	config.Data["mesh"] = strings.Join(append(withoutBarrier(lines), barrierKey+strconv.Itoa(s.barriers)), "\n")
-	return s.Client.Update(ctx, config)
-}
-
-// barrierKey is whose address goes into the status of Ingresses, of which there are none.
-const barrierKey = "ingressService: barrier-"
-
-func withoutBarrier(lines []string) (out []string) {
-	for _, l := range lines {
-		if !strings.HasPrefix(l, barrierKey) {
-			out = append(out, l)
-		}
+	const key = "mesh"
+	if s.installed == "" {
+		s.installed = config.Data[key]
 	}
-	return out
+	s.barriers++
+	config.Data[key] = fmt.Sprintf("%s\n%s\ningressService: barrier-%d\n", s.installed, s.settings, s.barriers)
+	return s.Client.Update(ctx, config)
 }
 
 // admin is the interface of a proxy, which its own pod alone reaches.

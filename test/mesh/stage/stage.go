@@ -50,6 +50,9 @@ type Stage struct {
 	operator   *operator.Process
 	pods       map[string]*Pod
 	barriers   int
+	// installed is the mesh configuration that Istio was installed with, and
+	// settings what was added to it.
+	installed, settings string
 }
 
 // Set brings up a network, a control plane, istiod and the operator. Nothing

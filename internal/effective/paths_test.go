@@ -2,7 +2,7 @@ package effective
 
 import "testing"
 
-// What proxies make of a path was seen at a real Envoy, but for the last row; see test/mesh.
+// What proxies make of paths like these was seen at a real Envoy; see test/mesh.
 func TestNormalPath(t *testing.T) {
 	for _, r := range []struct{ path, none, base, merged, decoded string }{
 		{"/a/b", "/a/b", "/a/b", "/a/b", "/a/b"},

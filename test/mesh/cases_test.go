@@ -35,6 +35,8 @@ const (
 	blocked outcome = "blocked"
 )
 
+var outcomes = []outcome{passes, denied, refused, blocked}
+
 // call is one entry of a case's calls, for one caller.
 type call struct {
 	// From is NAMESPACE/POD, or the host outside.
@@ -51,6 +53,7 @@ type call struct {
 	// Direct calls the pod's address, as no client does that knows the service:
 	// its proxy does not know whom it calls, and uses no mutual TLS.
 	Direct bool
+	// Expect is empty where no case says what becomes of it.
 	Expect outcome
 	// Shadow is what a policy that is only evaluated would have done: denied or
 	// passes. Empty: nobody looks.
@@ -153,7 +156,7 @@ func readCases(t *testing.T) (out []scenario) {
 			t.Fatalf("%s: a case has calls.yaml, objects.yaml and maybe tamper.yaml and mesh.yaml, and no other file", dir)
 		}
 		for _, call := range c.calls() {
-			if !slices.Contains([]outcome{passes, denied, refused, blocked}, call.Expect) {
+			if !slices.Contains(outcomes, call.Expect) {
 				t.Fatalf("%s: outcome %q", dir, call.Expect)
 			}
 		}

@@ -10,4 +10,7 @@
 //	mesh.yaml      what is added to the mesh configuration, if anything
 //	tamper.yaml    changes of the operator's own objects, if any, made by somebody else
 //	calls.yaml     what status has to say, and the calls with their outcomes
+//
+// A transition is one in testdata/transitions, with before.yaml, after.yaml and
+// the calls whose outcome never changes.
 package mesh

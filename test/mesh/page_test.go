@@ -14,15 +14,23 @@ const page = "../../docs/reference/mesh-cases.md"
 func TestPage(t *testing.T) {
 	var out bytes.Buffer
 	out.WriteString("# What is tried with a real mesh\n\nGenerated from test/mesh/testdata/cases; do not edit. [How it is done](../mesh-conformance.md).\n")
-	for _, c := range readCases(t) {
-		fmt.Fprintf(&out, "\n## %s\n\n%s.\n\n| from | to | call | comes to |\n|---|---|---|---|\n", c.name, strings.ToUpper(c.About[:1])+c.About[1:])
-		for _, e := range c.Calls {
+	describe := func(name, about string, calls []entry) {
+		fmt.Fprintf(&out, "\n### %s\n\n%s.\n\n| from | to | call | comes to |\n|---|---|---|---|\n", name, strings.ToUpper(about[:1])+about[1:])
+		for _, e := range calls {
 			said := string(e.Expect)
 			if e.Shadow != "" {
 				said += ", and by what is only evaluated: " + string(e.Shadow)
 			}
 			fmt.Fprintf(&out, "| %s | %s | %s | %s |\n", strings.Join(e.From, ", "), e.To, e.what(), said)
 		}
+	}
+	out.WriteString("\n## What is in force\n")
+	for _, c := range readCases(t) {
+		describe(c.name, c.About, c.Calls)
+	}
+	out.WriteString("\n## What never changes while something does\n")
+	for _, c := range readTransitions(t) {
+		describe(c.name, c.About, c.Calls)
 	}
 	if os.Getenv("UPDATE_GOLDEN") != "" {
 		if err := os.WriteFile(page, out.Bytes(), 0o644); err != nil { //nolint:gosec // a page

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
 	"github.com/meshsecurity/mesh-security-operator/test/mesh/stage"
@@ -29,39 +31,52 @@ type transition struct {
 // TestTransitions makes calls without a pause while a profile is changed: what
 // is allowed before and after must not be stopped in between, nor the other way.
 func TestTransitions(t *testing.T) {
+	s := theStage(t)
+	services := servicesOf(t, s)
+	for _, c := range readTransitions(t) {
+		t.Run(c.name, func(t *testing.T) { goThrough(t, s, services, c) })
+	}
+}
+
+func readTransitions(t *testing.T) (out []transition) {
+	t.Helper()
 	dirs, err := filepath.Glob(transitionsDir + "/*")
 	if err != nil || len(dirs) == 0 {
 		t.Fatalf("no transitions in %s: %v", transitionsDir, err)
 	}
-	s := theStage(t)
-	services := servicesOf(t, s)
 	for _, dir := range dirs {
 		c := transition{name: filepath.Base(dir)}
-		for file, text := range map[string]*string{"before.yaml": &c.before, "after.yaml": &c.after} {
+		var calls string
+		for file, text := range map[string]*string{"before.yaml": &c.before, "after.yaml": &c.after, "calls.yaml": &calls} {
 			raw, err := os.ReadFile(filepath.Join(dir, file))
 			if err != nil {
 				t.Fatal(err)
 			}
 			*text = string(raw)
 		}
-		raw, err := os.ReadFile(filepath.Join(dir, "calls.yaml"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := yaml.UnmarshalStrict(raw, &c); err != nil {
+		if err := yaml.UnmarshalStrict([]byte(calls), &c); err != nil {
 			t.Fatalf("%s: %v", dir, err)
 		}
-		t.Run(c.name, func(t *testing.T) { goThrough(t, s, services, c) })
+		out = append(out, c)
 	}
+	return out
 }
 
 func goThrough(t *testing.T, s *stage.Stage, services []corev1.Service, c transition) {
 	t.Helper()
 	t.Cleanup(func() { withdraw(t, s, scenario{objects: c.before}) })
-	to := func(objects string) {
+	to := func(objects, other string) {
 		t.Helper()
 		if err := s.Apply(objects); err != nil {
 			t.Fatal(err)
+		}
+		kept := objectsOf(t, objects)
+		for _, o := range objectsOf(t, other) {
+			if !slices.ContainsFunc(kept, func(k *unstructured.Unstructured) bool {
+				return k.GetKind() == o.GetKind() && k.GetName() == o.GetName()
+			}) {
+				remove(t.Context(), t, s, o)
+			}
 		}
 		if err := s.Eventually(t.Context(), "the profile to be dealt with", func(ctx context.Context) error { return dealtWith(ctx, s, objects) }); err != nil {
 			t.Fatal(err)
@@ -70,11 +85,11 @@ func goThrough(t *testing.T, s *stage.Stage, services []corev1.Service, c transi
 			t.Fatal(err)
 		}
 	}
-	to(c.before)
+	to(c.before, "")
 	stop := startCalls(t, s, services, c)
 	for range 2 {
-		to(c.after)
-		to(c.before)
+		to(c.after, c.before)
+		to(c.before, c.after)
 	}
 	stop()
 }

@@ -74,6 +74,11 @@ test-istio: ## Istio's own validation of what golden cases compile to, and its a
 test-gitops: ## Argo CD's and Flux's own code on our kinds: health, diff, waves, pruning.
 	KUBEBUILDER_ASSETS=$(ASSETS); export KUBEBUILDER_ASSETS
 	go -C test/gitops test -count=1 -timeout 20m $(TESTFLAGS) ./...
+.PHONY: test-mesh
+test-mesh: ## Real istiod and Envoys: what is said and what passes agree. Linux and root; no part of test.
+	KUBEBUILDER_ASSETS=$(ASSETS); export KUBEBUILDER_ASSETS
+	MESH_ASSETS=$$(hack/mesh-assets.sh | tail -n 1); export MESH_ASSETS
+	go -C test/mesh test -count=1 -timeout 15m $(TESTFLAGS) ./...
 
 .PHONY: bench
 bench: ## Benchmarks, and figures against a real control plane; BENCH=regexp chooses, BENCHFLAGS=-profiles=1000 enlarges.

@@ -302,6 +302,8 @@ const (
 type seen struct {
 	*Call
 	port string
+	// path is the call's, normalised.
+	path string
 	// token is the call's, where it was validated.
 	token *Token
 }
@@ -356,7 +358,7 @@ func (s *seen) value(c *condition) string {
 	case method:
 		return s.Method
 	case requestPath:
-		return s.Path
+		return s.path
 	case other:
 		return s.Attributes[c.key]
 	case requestPrincipal:
@@ -431,8 +433,11 @@ func (p *policy) matches(s *seen) (yes, may bool) {
 
 // authorize: tokens first, then CUSTOM, DENY and ALLOW. With one ALLOW in force
 // for a workload, what none of them matches is denied.
-func (m *Model) authorize(c *Call) verdict {
-	s := seen{Call: c, port: strconv.Itoa(int(c.Port))}
+func (m *Model) authorize(c *Call) verdict { return m.authorizeBy(c, m.Mesh.PathNormalization) }
+
+// authorizeBy is authorize where proxies normalise a request's path so.
+func (m *Model) authorizeBy(c *Call, how string) verdict {
+	s := seen{Call: c, port: strconv.Itoa(int(c.Port)), path: normalPath(c.Path, how)}
 	if c.HTTP && c.Token != nil {
 		accepted, by := m.validate(c.To, c.Token)
 		if !accepted && by >= 0 {

@@ -73,6 +73,8 @@ var checks = []check{
 	bypassed,
 	// Somebody else's objects open something.
 	shadowed,
+	// Callers without an identity get past rules that deny by it.
+	evaded,
 	// Somebody else's objects may change the outcome.
 	unclear,
 }
@@ -239,6 +241,34 @@ func shadowed(in Input, area v1alpha1.Area) *Evidence {
 	}
 	return no(v1alpha1.ReasonShadowed, "objects of others open what is declared shut: by %s, %s; see InSync",
 		named(by, in.Posture.Namespace), Words(in.After, opens, true))
+}
+
+// evaded: a rule that denies by identity counts on mutual TLS, and what is in
+// force takes plaintext, whose callers have none. Where what is declared does so
+// already, the rule's verdict says it.
+func evaded(in Input, area v1alpha1.Area) *Evidence {
+	if area != v1alpha1.AreaAuthorization || in.After == nil {
+		return nil
+	}
+	var rules []string
+	var by []Ref
+	for _, r := range in.Posture.Authorization.Rules {
+		if r.Action != v1alpha1.RuleDeny || !r.From.ByIdentity() {
+			continue
+		}
+		if open, refs := in.After.plaintext(in.Observed.Facts.Pods, r); open {
+			rules = append(rules, r.Name)
+			by = append(by, refs...)
+		}
+	}
+	if len(rules) == 0 {
+		return nil
+	}
+	reason, what := v1alpha1.ReasonNotProgrammed, "since mutual TLS is not in force as it is declared"
+	if slices.ContainsFunc(by, in.foreign) {
+		reason, what = v1alpha1.ReasonShadowed, "let in by "+named(by, in.Posture.Namespace)
+	}
+	return no(reason, "callers in plaintext, who have no identity, get past rules that deny by identity, %s: rules %s; see InSync", what, mesh.Some(rules))
 }
 
 // unclear: objects of others of which nobody here can tell what they do.

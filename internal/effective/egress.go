@@ -5,9 +5,11 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	networkingapi "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/meshsecurity/mesh-security-operator/internal/facts"
@@ -90,9 +92,16 @@ func (m *Model) Scope(from Labels) (Ref, bool) {
 }
 
 func (s *scope) knows(namespace, name string, port int32) bool {
-	return slices.ContainsFunc(s.imports, func(i imported) bool {
-		return (i.namespace == "*" || i.namespace == namespace) && (i.port == 0 || i.port == port) && hostCovers(i.host, name)
-	})
+	return slices.ContainsFunc(s.imports, func(i imported) bool { return (i.port == 0 || i.port == port) && i.covers(namespace, name) })
+}
+
+// knowsAny is knows for whatever port.
+func (s *scope) knowsAny(namespace, name string) bool {
+	return slices.ContainsFunc(s.imports, func(i imported) bool { return i.covers(namespace, name) })
+}
+
+func (i imported) covers(namespace, name string) bool {
+	return (i.namespace == "*" || i.namespace == namespace) && hostCovers(i.host, name)
 }
 
 // entry is a ServiceEntry.
@@ -106,12 +115,31 @@ type entry struct {
 	exported  []string
 	// anywhere is true where a connection goes on to the address that it was for.
 	anywhere bool
+	// like is what entries of one host have in common, or only one of them counts.
+	like    likeness
+	created time.Time
+}
+
+// likeness of ServiceEntries whose ports add up (pilot, canMergeServices).
+type likeness struct {
+	namespace        string
+	resolution       networkingapi.ServiceEntry_Resolution
+	labels, selector string
+	exported         string
+}
+
+func likenessOf(o *networkingv1.ServiceEntry) likeness {
+	exported := slices.Sorted(slices.Values(o.Spec.GetExportTo()))
+	return likeness{
+		namespace: o.Namespace, resolution: o.Spec.GetResolution(), labels: labels.Set(o.Labels).String(),
+		selector: labels.Set(o.Spec.GetWorkloadSelector().GetLabels()).String(), exported: strings.Join(slices.Compact(exported), ","),
+	}
 }
 
 func (m *Model) addServiceEntry(o *networkingv1.ServiceEntry, ref int) {
 	e := entry{
 		ref: ref, namespace: o.Namespace, hosts: o.Spec.GetHosts(), ports: o.Spec.GetPorts(), names: o.Spec.GetSubjectAltNames(),
-		exported: o.Spec.GetExportTo(), anywhere: o.Spec.GetResolution() == networkingapi.ServiceEntry_NONE,
+		exported: o.Spec.GetExportTo(), anywhere: o.Spec.GetResolution() == networkingapi.ServiceEntry_NONE, like: likenessOf(o), created: o.CreationTimestamp.Time,
 	}
 	for _, a := range o.Spec.GetAddresses() {
 		e.blocks = append(e.blocks, parseBlock(a))
@@ -175,7 +203,7 @@ func (m *Model) proxyOut(x *Exit) verdict {
 	if own {
 		s = m.scopeOf(x.From)
 	}
-	refused := -1
+	refused, unclear := -1, -1
 	for i := range m.entries {
 		e := &m.entries[i]
 		if !visible(e.exported, e.namespace, from) {
@@ -185,12 +213,25 @@ func (m *Model) proxyOut(x *Exit) verdict {
 		if !ok || (s != nil && !s.knows(e.namespace, h, x.Port)) {
 			continue
 		}
+		first, alone := m.first(h, from, s)
+		switch {
+		case !alone:
+			unclear = e.ref
+			continue
+		case first.like != e.like:
+			// Its port is listened on, and leads nowhere.
+			refused = first.ref
+			continue
+		}
 		if e.proves(x) {
 			return verdict{passes, e.ref}
 		}
 		refused = e.ref
 	}
-	if refused >= 0 {
+	switch {
+	case unclear >= 0:
+		return verdict{unsure, unclear}
+	case refused >= 0:
 		return verdict{stops, refused}
 	}
 	if !own {
@@ -198,6 +239,27 @@ func (m *Model) proxyOut(x *Exit) verdict {
 		return verdict{stops, -1}
 	}
 	return m.unregistered(s, x)
+}
+
+// first is the entry that a host is of, for a proxy that knows several of it: one
+// of its own namespace, and of these the oldest. Of entries that were created in
+// the same second it may be any (pilot, SidecarScope): it is alone where there is
+// no other, or all are alike.
+func (m *Model) first(host, from string, s *scope) (first *entry, alone bool) {
+	alone = true
+	for i := range m.entries {
+		e := &m.entries[i]
+		if !slices.Contains(e.hosts, host) || !visible(e.exported, e.namespace, from) || (s != nil && !s.knowsAny(e.namespace, host)) {
+			continue
+		}
+		switch {
+		case first == nil || e.namespace == from && first.namespace != from:
+			first, alone = e, true
+		case (e.namespace == from) == (first.namespace == from) && e.created.Equal(first.created) && e.like != first.like:
+			alone = false
+		}
+	}
+	return first, alone
 }
 
 // unregistered is a connection that no ServiceEntry is for.

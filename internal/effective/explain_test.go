@@ -191,12 +191,12 @@ func TestNormalized(t *testing.T) {
 		{"*", "*", "*", "*"},
 	} {
 		for mode, want := range map[string]string{"BASE": r.base, "MERGE_SLASHES": r.merged, "DECODE_AND_MERGE_SLASHES": r.decoded} {
-			if got := normalized(r.path, mode); got != want {
+			if got := normalPath(r.path, mode); got != want {
 				t.Errorf("%s by %s: got %s, want %s", r.path, mode, got, want)
 			}
 		}
 	}
-	if got := normalized("/a/../b?c", "NONE"); got != "/a/../b" {
+	if got := normalPath("/a/../b?c", "NONE"); got != "/a/../b" {
 		t.Error(got)
 	}
 }

@@ -173,14 +173,15 @@ func globs(pattern, v string) bool {
 	return false
 }
 
-// segmentsMatch: {*} is one segment, {**} any number of them.
+// segmentsMatch: {*} is one segment, {**} one or more of them, which may be
+// empty (seen at a real Envoy: /a/{**} is /a/ and all below it, and not /a).
 func segmentsMatch(pattern, path []string) bool {
 	if len(pattern) == 0 {
 		return len(path) == 0
 	}
 	switch pattern[0] {
 	case "{**}":
-		for i := 0; i <= len(path); i++ {
+		for i := 1; i <= len(path); i++ {
 			if segmentsMatch(pattern[1:], path[i:]) {
 				return true
 			}

@@ -83,7 +83,8 @@ type Call struct {
 	Port int32 // the container's
 	From Caller
 	// HTTP is true where the proxy sees requests, rather than bytes.
-	HTTP               bool
+	HTTP bool
+	// Path is as the caller sends it, with its query.
 	Method, Path, Host string
 	Token              *Token
 	// Attributes are what conditions ask for besides, by their key, like

@@ -342,7 +342,9 @@ func samples(ms []matcher, fresh string) []string {
 		case glob:
 			out = append(out, strings.ReplaceAll(m.value, "*", "zz"), strings.ReplaceAll(m.value, "*", ""))
 		case template:
-			out = append(out, strings.NewReplacer("{**}", "zz/zz", "{*}", "zz").Replace(m.value), strings.NewReplacer("/{**}", "", "{*}", "zz").Replace(m.value))
+			for _, any := range []string{"/zz/zz", "/", ""} {
+				out = append(out, strings.NewReplacer("/{**}", any, "{*}", "zz").Replace(m.value))
+			}
 		case present, block, dotted:
 		}
 	}

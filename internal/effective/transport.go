@@ -1,8 +1,13 @@
 package effective
 
 import (
+	"slices"
+
 	securityapi "istio.io/api/security/v1beta1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+
+	"github.com/meshsecurity/mesh-security-operator/internal/facts"
+	"github.com/meshsecurity/mesh-security-operator/internal/posture"
 )
 
 type mode = securityapi.PeerAuthentication_MutualTLS_Mode
@@ -86,6 +91,58 @@ func (m *Model) MutualTLS(to Labels, port int32) (string, Ref) {
 		return at.mode.String(), Ref{}
 	}
 	return at.mode.String(), m.refs[at.ref]
+}
+
+// plaintext says whether ports that a rule is for, of pods that it selects, take
+// plaintext, and by which objects: none where that is the mesh's default. Of a
+// rule for every port, it is every port that a pod or a PeerAuthentication
+// names, and any other.
+func (m *Model) plaintext(pods []facts.Pod, r posture.Rule) (open bool, by []Ref) {
+	for _, pod := range pods {
+		if !facts.Matches(r.Selector, pod.Labels) {
+			continue
+		}
+		ports := rulePorts(r)
+		if len(ports) == 0 {
+			ports = m.ports(pod)
+		}
+		for _, port := range ports {
+			at := m.mutualTLS(pod.Labels, port)
+			if at.mode != permissive && at.mode != disabled {
+				continue
+			}
+			open = true
+			if at.ref >= 0 {
+				by = append(by, m.refs[at.ref])
+			}
+		}
+	}
+	return open, by
+}
+
+// rulePorts are the ports that a rule is for; none for all.
+func rulePorts(r posture.Rule) (out []int32) {
+	for _, to := range r.To {
+		if len(to.Ports) == 0 {
+			return nil
+		}
+		out = append(out, to.Ports...)
+	}
+	return out
+}
+
+func (m *Model) ports(pod facts.Pod) []int32 {
+	out := []int32{0}
+	for _, p := range pod.Ports {
+		out = append(out, p.Number)
+	}
+	for i := range m.peers {
+		for port := range m.peers[i].ports {
+			out = append(out, port)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 func (m *Model) transport(c *Call) verdict {

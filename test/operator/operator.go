@@ -30,9 +30,12 @@ const (
 // User is the operator's name in the API server's audit log.
 const User = "system:serviceaccount:" + Namespace + ":" + ServiceAccount
 
-// Root is the folder of the module.
+// module is the product's.
+const module = "github.com/meshsecurity/mesh-security-operator"
+
+// Root is the folder of the product's module, also where a test is of another module.
 func Root() (string, error) {
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output()
 	if err != nil {
 		return "", fmt.Errorf("find the module: %w", err)
 	}

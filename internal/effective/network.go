@@ -67,6 +67,10 @@ func selectorOf(s *metav1.LabelSelector) labels.Selector {
 	if s == nil {
 		return nil
 	}
+	if len(s.MatchExpressions) == 0 {
+		// The API server has looked at the labels.
+		return labels.Set(s.MatchLabels).AsSelectorPreValidated()
+	}
 	out, err := metav1.LabelSelectorAsSelector(s)
 	if err != nil {
 		return labels.Nothing()

@@ -337,7 +337,7 @@ func (k *kubelet) start(ctx context.Context, p *corev1.Pod) error {
 	if err != nil {
 		return err
 	}
-	args := []string{"--leader-election-namespace=" + p.Namespace}
+	args := []string{"--leader-election-namespace=" + p.Namespace, "--operator-namespace=" + p.Namespace}
 	for _, a := range p.Spec.Containers[0].Args {
 		switch flag, _, _ := strings.Cut(a, "="); flag {
 		case "--health-probe-bind-address":

@@ -46,7 +46,7 @@ func (r *NamespaceReconciler) announce(ctx context.Context, o facts.Observed, d 
 		}
 		r.Events.Eventf(about, related, warning, "Drift"+string(rec.Resolution), "Compare", "%s", status.Describe(rec))
 	}
-	if before, known := r.findingsBefore(d, c); known {
+	if before, known := r.findingsBefore(o, d, c); known {
 		for _, t := range transitions(before, c.Findings) {
 			t.tell(r.Events, about)
 		}
@@ -66,11 +66,15 @@ func (r *NamespaceReconciler) announce(ctx context.Context, o facts.Observed, d 
 
 // findingsBefore are those of the look before; false where they are not known,
 // or where this look could not find any.
-func (r *NamespaceReconciler) findingsBefore(d decide.Decision, c status.Result) ([]v1alpha1.Finding, bool) {
+func (r *NamespaceReconciler) findingsBefore(o facts.Observed, d decide.Decision, c status.Result) ([]v1alpha1.Finding, bool) {
 	if !d.Compiled {
 		return nil, false
 	}
-	return r.memory.found(d.Profile, c.Findings)
+	declared := fmt.Sprintf("%s %d", d.Profile.UID, d.Profile.Generation)
+	for _, b := range o.Baselines {
+		declared += " " + b.Revision
+	}
+	return r.memory.found(d.Profile, declared, c.Findings)
 }
 
 // regarding is what an Event is about: the profile, or without one the

@@ -34,8 +34,9 @@ type remembered struct {
 	// implied is the status of a namespace without a profile, which has no
 	// object to be in.
 	implied *v1alpha1.MeshSecurityProfileStatus
-	// findings of the last look; nil before the first.
+	// findings of the last look, and what was declared then; nil before the first.
 	findings []v1alpha1.Finding
+	declared string
 	// seen is what the audit found of each workload.
 	seen *audit.Memo
 }
@@ -103,20 +104,22 @@ func (m *memory) reported(namespace string, implied *v1alpha1.MeshSecurityProfil
 	m.entry(namespace).implied = implied
 }
 
-// found remembers what was found for a profile, and returns what was found
-// before: at the last look, or, after a restart, by the profile's status where
-// that has room for all. It is false where nothing is known of before.
-func (m *memory) found(p *v1alpha1.MeshSecurityProfile, findings []v1alpha1.Finding) (before []v1alpha1.Finding, known bool) {
+// found remembers what was found for a profile while something was declared, and
+// returns what was found before: at the last look, or, after a restart, by the
+// profile's status where that has room for all. It is false where nothing is
+// known of before, and where something else was declared then: what an edit
+// changes is no news to who made it.
+func (m *memory) found(p *v1alpha1.MeshSecurityProfile, declared string, findings []v1alpha1.Finding) (before []v1alpha1.Finding, known bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.entry(p.Namespace)
 	switch {
 	case r.findings != nil:
-		before, known = r.findings, true
-	case p.Status.ObservedGeneration > 0 && len(p.Status.Findings) < v1alpha1.MaxStatusFindings:
+		before, known = r.findings, r.declared == declared
+	case p.Status.ObservedGeneration > 0 && p.Status.ObservedGeneration == p.Generation && len(p.Status.Findings) < v1alpha1.MaxStatusFindings:
 		before, known = p.Status.Findings, true
 	}
-	r.findings = append([]v1alpha1.Finding{}, findings...)
+	r.findings, r.declared = append([]v1alpha1.Finding{}, findings...), declared
 	return before, known
 }
 

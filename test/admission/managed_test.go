@@ -208,7 +208,8 @@ var _ = Describe("Guard Managed", Ordered, func() {
 		})
 
 		It("is being deleted, nothing is guarded", func() {
-			shared.kubectl("-n", "managed", "patch", "msp", "main", "--type=merge", "-p", `{"metadata":{"finalizers":["example.com/hold"]}}`)
+			// What it wrote is to be there still, and it itself as well.
+			shared.kubectl("-n", "managed", "patch", "msp", "main", "--type=merge", "-p", `{"metadata":{"finalizers":["example.com/hold"]},"spec":{"deletionPolicy":"Retain"}}`)
 			shared.kubectl("-n", "managed", "delete", "msp", "main", "--wait=false")
 			Eventually(looserNow).WithArguments(teamLead).Should(Succeed())
 		})

@@ -83,13 +83,22 @@ func (r *ClusterReconciler) Reconcile(ctx context.Context, _ reconcile.Request) 
 func (r *ClusterReconciler) announce(ctx context.Context, findings []v1alpha1.Finding, meshNamespace string) {
 	if r.before != nil {
 		for _, t := range transitions(r.before, findings) {
-			t.tell(r.Events, namespaceReference(audit.Home(t.findings[0], meshNamespace)))
+			if home := audit.Home(t.findings[0], meshNamespace); r.stays(ctx, home) {
+				t.tell(r.Events, namespaceReference(home))
+			}
 		}
 	}
 	if r.before == nil || !equality.Semantic.DeepEqual(r.before, findings) {
 		ctrl.LoggerFrom(ctx).Info("Audited the cluster", "findings", len(findings))
 	}
 	r.before = append([]v1alpha1.Finding{}, findings...)
+}
+
+// stays says whether a namespace is there to stay: one that goes takes no Events.
+func (r *ClusterReconciler) stays(ctx context.Context, namespace string) bool {
+	var ns corev1.Namespace
+	err := r.Client.Get(ctx, types.NamespacedName{Name: namespace}, &ns, client.UnsafeDisableDeepCopy)
+	return err == nil && ns.DeletionTimestamp == nil
 }
 
 // tell the baselines and the exceptions, where what was found has changed.

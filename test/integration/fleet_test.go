@@ -326,6 +326,17 @@ var _ = Describe("Baselines and exceptions, when nothing changes", func() {
 		Eventually(func() string {
 			return shared.kubectl("get", "msb", "still", "-o", `jsonpath={.status.worst[?(@.namespace=="still-b")].findings.medium}`)
 		}).Should(Equal(fmt.Sprint(shared.profile(ctx, "still-b", "main").Status.Summary.Findings.Medium)))
+		// What other specs leave is part of the cluster, of which the baseline speaks too.
+		Eventually(func() string {
+			return shared.kubectl("get", "namespaces", "-o", `jsonpath={.items[?(@.status.phase=="Terminating")].metadata.name}`)
+		}, time.Minute).Should(BeEmpty())
+		version := func() string {
+			return shared.kubectl("get", "msb", "still", "-o", "jsonpath={.metadata.resourceVersion}")
+		}
+		Eventually(func(g Gomega) {
+			before := version()
+			g.Consistently(version, 2*time.Second, 250*time.Millisecond).Should(Equal(before)) // four times as long as a look at the cluster is put off
+		}, 30*time.Second).Should(Succeed())
 		Expect(main.Stop()).To(Succeed())
 		since := time.Now()
 		main = shared.start("main")

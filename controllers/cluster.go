@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -212,29 +211,3 @@ func (w *clusterWatch) Delete(_ context.Context, e event.DeleteEvent, _ queue) {
 
 // Generic implements handler.EventHandler.
 func (w *clusterWatch) Generic(_ context.Context, e event.GenericEvent, _ queue) { w.one(e.Object) }
-
-// informerHandler is the same for an informer that is added and removed at run time.
-func (w *clusterWatch) informerHandler() toolscache.ResourceEventHandler {
-	return toolscache.ResourceEventHandlerFuncs{
-		AddFunc: func(o any) {
-			if obj, ok := o.(client.Object); ok {
-				w.one(obj)
-			}
-		},
-		UpdateFunc: func(before, after any) {
-			b, ok1 := before.(client.Object)
-			a, ok2 := after.(client.Object)
-			if ok1 && ok2 {
-				w.update(b, a)
-			}
-		},
-		DeleteFunc: func(o any) {
-			if gone, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
-				o = gone.Obj
-			}
-			if obj, ok := o.(client.Object); ok {
-				w.one(obj)
-			}
-		},
-	}
-}

@@ -147,19 +147,21 @@ func (h enqueue) update(before, after client.Object, q queue) {
 	}
 }
 
-// informerHandler is the same for an informer that is added and removed at run time.
-func (h enqueue) informerHandler(q queue) toolscache.ResourceEventHandler {
+// informerEvents passes on the events of an informer that is added and removed at
+// run time, as those of a watch come to a handler.
+func informerEvents(h handler.EventHandler, q queue) toolscache.ResourceEventHandler {
+	ctx := context.Background()
 	return toolscache.ResourceEventHandlerDetailedFuncs{
 		AddFunc: func(o any, initial bool) {
 			if obj, ok := o.(client.Object); ok {
-				h.Create(context.Background(), event.CreateEvent{Object: obj, IsInInitialList: initial}, q)
+				h.Create(ctx, event.CreateEvent{Object: obj, IsInInitialList: initial}, q)
 			}
 		},
 		UpdateFunc: func(before, after any) {
 			b, ok1 := before.(client.Object)
 			a, ok2 := after.(client.Object)
 			if ok1 && ok2 {
-				h.update(b, a, q)
+				h.Update(ctx, event.UpdateEvent{ObjectOld: b, ObjectNew: a}, q)
 			}
 		},
 		DeleteFunc: func(o any) {
@@ -167,7 +169,7 @@ func (h enqueue) informerHandler(q queue) toolscache.ResourceEventHandler {
 				o = gone.Obj
 			}
 			if obj, ok := o.(client.Object); ok {
-				h.gone(obj, q)
+				h.Delete(ctx, event.DeleteEvent{Object: obj}, q)
 			}
 		},
 	}

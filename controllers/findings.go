@@ -49,7 +49,7 @@ func transitions(before, after []v1alpha1.Finding) []transition {
 			if f.State != v1alpha1.FindingOpen || !changed(f) {
 				continue
 			}
-			group := [2]string{f.Check, subjectNamespace(f)}
+			group := [2]string{f.Check, audit.Home(f, "")}
 			i, ok := at[group]
 			if !ok {
 				i = len(out)
@@ -69,18 +69,13 @@ func transitions(before, after []v1alpha1.Finding) []transition {
 	return out
 }
 
-func subjectNamespace(f v1alpha1.Finding) string { return audit.Home(f, "") }
-
 // String is what happened in one line.
 func (t transition) String() string {
-	f := t.findings[0]
-	if len(t.findings) == 1 {
-		return mesh.Cut(fmt.Sprintf("%s %s: %s: %s", f.Check, f.Severity, f.Subject, f.Message), v1alpha1.MaxMessageBytes)
-	}
 	var subjects []string
 	for _, f := range t.findings {
 		subjects = append(subjects, f.Subject)
 	}
+	f := t.findings[0]
 	return mesh.Cut(fmt.Sprintf("%s %s: %s: %s", f.Check, f.Severity, mesh.Some(subjects), f.Message), v1alpha1.MaxMessageBytes)
 }
 

@@ -3,15 +3,14 @@ package controllers
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
-	"github.com/meshsecurity/mesh-security-operator/internal/audit/bulletins"
 	"github.com/meshsecurity/mesh-security-operator/internal/posture"
+	"github.com/meshsecurity/mesh-security-operator/internal/snapshot"
 )
 
 // profileLookup finds the namespaces whose profile an event concerns.
@@ -100,17 +99,10 @@ func (l profileLookup) ofNamespace(o client.Object) []string {
 	return append(out, l.fleet.behind(o.GetName())...)
 }
 
-// ofMeshConfig lists every namespace with a profile for a mesh configuration.
-func (l profileLookup) ofMeshConfig(o client.Object) []string {
-	if n := o.GetName(); n != "istio" && !strings.HasPrefix(n, "istio-") && n != bulletins.ConfigMap {
-		return nil
-	}
-	return l.all(context.Background())
-}
-
-// ofControlPlane lists every namespace with a profile for an istiod.
+// ofControlPlane lists every namespace with a profile, for an object that tells of
+// the mesh's control plane.
 func (l profileLookup) ofControlPlane(o client.Object) []string {
-	if o.GetLabels()["app"] != "istiod" {
+	if !snapshot.OfControlPlane(o) {
 		return nil
 	}
 	return l.all(context.Background())

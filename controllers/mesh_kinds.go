@@ -183,7 +183,7 @@ func (m *MeshKinds) Start(ctx context.Context, q queue) error {
 	if err != nil {
 		return err
 	}
-	if _, err := informer.AddEventHandler(m.conversions.informerHandler(q)); err != nil {
+	if _, err := informer.AddEventHandler(informerEvents(m.conversions, q)); err != nil {
 		return err
 	}
 	m.mu.Lock()
@@ -382,11 +382,11 @@ func (m *MeshKinds) add(ctx context.Context, q queue, k *watchedKind) error {
 	if err := m.index(ctx, k); err != nil {
 		return err
 	}
-	registration, err := informer.AddEventHandler(k.informerHandler(q))
+	registration, err := informer.AddEventHandler(informerEvents(k.enqueue, q))
 	if err != nil {
 		return err
 	}
-	if _, err := informer.AddEventHandler(m.cluster.informerHandler()); err != nil {
+	if _, err := informer.AddEventHandler(informerEvents(m.cluster, q)); err != nil {
 		return err
 	}
 	wait, stop := context.WithCancel(ctx)

@@ -139,7 +139,7 @@ func Setup(mgr ctrl.Manager, cfg Config) (ready func() error, err error) {
 	kinds, err := NewMeshKinds(mgr.GetCache(), optional, mgr.GetLogger().WithName("mesh"), profiles.all, handle,
 		enqueue{priority: priorityFanOut, namespaces: func(client.Object) []string { return profiles.all(ctx) }, changed: bindingChanged},
 		map[client.Object]enqueue{
-			&corev1.ConfigMap{}:  {priority: priorityFanOut, namespaces: profiles.ofMeshConfig, changed: configChanged},
+			&corev1.ConfigMap{}:  {priority: priorityFanOut, namespaces: profiles.ofControlPlane, changed: configChanged},
 			&appsv1.Deployment{}: {priority: priorityFanOut, namespaces: profiles.ofControlPlane, changed: deploymentChanged},
 		}, profiles.dependent)
 	if err != nil {

@@ -43,12 +43,20 @@ func ConcernsCluster(o client.Object) bool {
 	case *metav1.PartialObjectMetadata:
 		// The cluster's own report: whoever changes it is answered.
 		return strings.HasPrefix(o.Kind, "Cluster") && strings.HasSuffix(o.Kind, "Report")
+	}
+	return OfControlPlane(o) || len(LongLived(o)) > 0 || len(withCredential(o)) > 0 || ofPerimeter(o) || concernsControl(o)
+}
+
+// OfControlPlane says whether an object tells of the mesh's control plane: an
+// istiod, a mesh configuration, or the table of bulletins beside them.
+func OfControlPlane(o client.Object) bool {
+	switch o := o.(type) {
 	case *appsv1.Deployment:
 		return o.Labels["app"] == istiodApp
 	case *corev1.ConfigMap:
 		return o.Name == "istio" || strings.HasPrefix(o.Name, "istio-") || o.Name == bulletins.ConfigMap
 	}
-	return len(LongLived(o)) > 0 || len(withCredential(o)) > 0 || ofPerimeter(o) || concernsControl(o)
+	return false
 }
 
 // istiodApp is the label app of istiod (istio/istio, manifests/charts/istio-control).

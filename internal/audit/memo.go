@@ -64,7 +64,8 @@ func ExamineSince(last *Memo, s *Scene) ([]Finding, *Memo) {
 		out = append(out, j.found...)
 	}
 	s.Now = now
-	for _, c := range catalogue {
+	for i := range catalogue {
+		c := &catalogue[i]
 		if c.examine == nil || !s.judgedBy(c) {
 			continue
 		}
@@ -80,7 +81,9 @@ func ExamineSince(last *Memo, s *Scene) ([]Finding, *Memo) {
 // judge looks at one workload.
 func judge(s *Scene, w workload) []Finding {
 	var out []Finding
-	for _, c := range catalogue {
+	// A row is large, and this goes through all of them for every workload.
+	for i := range catalogue {
+		c := &catalogue[i]
 		if c.workload == nil || !s.judgedBy(c) {
 			continue
 		}
@@ -92,6 +95,6 @@ func judge(s *Scene, w workload) []Finding {
 }
 
 // judgedBy says whether a check can tell of the namespace's data plane.
-func (s *Scene) judgedBy(c Check) bool {
+func (s *Scene) judgedBy(c *Check) bool {
 	return c.anyPlane || s.Facts.Mesh.DataPlane != v1alpha1.DataPlaneAmbient
 }

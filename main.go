@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -54,7 +53,7 @@ func parse(args []string) (options, error) {
 	fs.StringVar(&o.Namespace, "operator-namespace", "", "The operator's own namespace, which no baseline selects. Empty: that of its service account, in a cluster.")
 	fs.StringVar(&o.ClusterDomain, "cluster-domain", "cluster.local", "DNS domain of the cluster's services.")
 	fs.StringVar(&o.policyEnforced, "network-policy-enforced", "", "Whether the cluster's network enforces NetworkPolicy: true or false. Empty: unknown, and nothing is reported as held by it.")
-	fs.StringVar(&o.clusterCIDRs, "cluster-cidrs", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,169.254.0.0/16,fc00::/7,fe80::/10",
+	fs.StringVar(&o.clusterCIDRs, "cluster-cidrs", strings.Join(facts.DefaultClusterCIDRs(), ","),
 		"Address ranges that count as inside the cluster's network. A rule that opens a port by host name opens everything outside of them. Name your pod and service ranges to let host names resolve to other private addresses.")
 	fs.StringVar(&o.dnsNamespace, "dns-namespace", "kube-system", "Namespace of the cluster's DNS.")
 	fs.StringVar(&o.dnsLabels, "dns-pod-labels", "k8s-app=kube-dns", "Labels of the pods of the cluster's DNS, as KEY=VALUE,KEY=VALUE.")
@@ -85,21 +84,8 @@ func ownNamespace() string {
 
 // network checks and fills in what the flags say of the cluster's network.
 func (o *options) network() error {
-	switch o.policyEnforced {
-	case "":
-	case "true":
-		o.Network.PolicyEnforced = facts.Yes
-	case "false":
-		o.Network.PolicyEnforced = facts.No
-	default:
-		return fmt.Errorf("--network-policy-enforced is %q: it must be true, false or empty", o.policyEnforced)
-	}
-	for c := range strings.SplitSeq(o.clusterCIDRs, ",") {
-		_, block, err := net.ParseCIDR(strings.TrimSpace(c))
-		if err != nil {
-			return fmt.Errorf("--cluster-cidrs: %q is not an address range like 10.0.0.0/8", c)
-		}
-		o.Network.ClusterCIDRs = append(o.Network.ClusterCIDRs, block.String())
+	if err := o.Network.Tell(o.policyEnforced, strings.Split(o.clusterCIDRs, ",")); err != nil {
+		return err
 	}
 	o.Network.DNS = facts.DNS{Namespace: o.dnsNamespace, PodLabels: map[string]string{}}
 	for l := range strings.SplitSeq(o.dnsLabels, ",") {

@@ -75,12 +75,12 @@ server answers or from folders of YAML. Nothing is written to a cluster.`,
 	root.SetErr(env.Err)
 	f := root.PersistentFlags()
 	f.StringVar(&a.path, "kubeconfig", "", "Path of the kubeconfig; empty: KUBECONFIG, else ~/.kube/config.")
-	clientcmd.BindOverrideFlags(&a.config, f, recommendedFlags())
+	clientcmd.BindOverrideFlags(&a.config, f, clientcmd.RecommendedConfigOverrideFlags(""))
 	f.StringVar(&a.settings.MeshNamespace, "istio-namespace", "istio-system", "Namespace of istiod and of the mesh configuration.")
 	f.StringVar(&a.settings.OperatorNamespace, "operator-namespace", "mesh-security-system", "The operator's own namespace, which no baseline selects.")
 	f.StringVar(&a.settings.ClusterDomain, "cluster-domain", "cluster.local", "DNS domain of the cluster's services.")
 	f.StringVar(&a.enforced, "network-policy-enforced", "", "Whether the cluster's network enforces NetworkPolicy: true or false. Empty: unknown, and nothing is taken to be held by it.")
-	f.StringSliceVar(&a.cidrs, "cluster-cidrs", []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10"},
+	f.StringSliceVar(&a.cidrs, "cluster-cidrs", facts.DefaultClusterCIDRs(),
 		"Address ranges that count as inside the cluster's network.")
 	f.StringVar(&a.settings.Network.DNS.Namespace, "dns-namespace", "kube-system", "Namespace of the cluster's DNS.")
 	f.StringToStringVar(&a.dnsLabels, "dns-pod-labels", map[string]string{"k8s-app": "kube-dns"}, "Labels of the pods of the cluster's DNS.")
@@ -89,23 +89,9 @@ server answers or from folders of YAML. Nothing is written to a cluster.`,
 	return root
 }
 
-// recommendedFlags are those of kubectl, with no others.
-func recommendedFlags() clientcmd.ConfigOverrideFlags {
-	return clientcmd.RecommendedConfigOverrideFlags("")
-}
-
 func (a *app) check() error {
-	switch a.enforced {
-	case "":
-	case "true":
-		a.settings.Network.PolicyEnforced = facts.Yes
-	case "false":
-		a.settings.Network.PolicyEnforced = facts.No
-	default:
-		return fmt.Errorf("--network-policy-enforced is %q: it must be true, false or empty", a.enforced)
-	}
-	a.settings.Network.ClusterCIDRs, a.settings.Network.DNS.PodLabels = a.cidrs, a.dnsLabels
-	return nil
+	a.settings.Network.DNS.PodLabels = a.dnsLabels
+	return a.settings.Network.Tell(a.enforced, a.cidrs)
 }
 
 // loader reads kubeconfigs as kubectl does.
@@ -244,26 +230,36 @@ func (s *scene) at(ctx context.Context, namespace string) (look, error) {
 	return out, nil
 }
 
+// inForce is at where what is declared is in force: of files it is, though nobody
+// keeps in Git what the operator writes.
+func (s *scene) inForce(ctx context.Context, namespace string) (look, error) {
+	l, err := s.at(ctx, namespace)
+	if err != nil || s.live || !l.declared {
+		return l, err
+	}
+	if err := s.settle(l); err != nil {
+		return l, err
+	}
+	return s.at(ctx, namespace)
+}
+
 // settle writes to memory what was decided, as the operator would to the cluster.
 func (s *scene) settle(l look) error {
-	for _, c := range l.decision.Changes {
-		if c.Live != nil && c.Desired == nil && !l.decision.Left(c) {
-			if o, ok := c.Live.(client.Object); ok {
-				if err := s.Remove(o); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	conflicts := map[string]bool{}
+	left := map[string]bool{}
 	for _, c := range l.decision.Changes {
 		if l.decision.Left(c) {
-			conflicts[c.Resource()] = true
+			left[c.Resource()] = true
+			continue
+		}
+		if o, ok := c.Live.(client.Object); ok && c.Desired == nil {
+			if err := s.Remove(o); err != nil {
+				return err
+			}
 		}
 	}
 	for _, want := range l.decision.Desired {
 		o, ok := want.DeepCopyObject().(client.Object)
-		if !ok || conflicts[o.GetObjectKind().GroupVersionKind().Kind+"/"+o.GetName()] {
+		if !ok || left[o.GetObjectKind().GroupVersionKind().Kind+"/"+o.GetName()] {
 			continue
 		}
 		if o.GetUID() == "" {
@@ -273,12 +269,10 @@ func (s *scene) settle(l look) error {
 			return err
 		}
 	}
-	if p := l.decision.Profile; p != nil && l.declared {
+	if p := l.decision.Profile; p != nil && l.declared && !l.decision.Implied() {
 		p = p.DeepCopy()
 		p.Status = l.result.Status
-		if !l.decision.Implied() {
-			return s.Put(p)
-		}
+		return s.Put(p)
 	}
 	return nil
 }

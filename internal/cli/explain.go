@@ -90,8 +90,7 @@ can't be told.`,
 	return cmd
 }
 
-// one looks at the namespace that the flags name. Of files, what is declared is
-// in force.
+// one looks at the namespace that the flags name.
 func (a *app) one(ctx context.Context, paths []string) (*scene, look, error) {
 	s, err := a.load(ctx, paths...)
 	if err != nil {
@@ -104,12 +103,7 @@ func (a *app) one(ctx context.Context, paths []string) (*scene, look, error) {
 	if len(namespaces) != 1 {
 		return nil, look{}, fmt.Errorf("name one namespace with -n, of %s", mesh.Some(namespaces))
 	}
-	l, err := s.at(ctx, namespaces[0])
-	if err == nil && !s.live && l.declared {
-		if err = s.settle(l); err == nil {
-			l, err = s.at(ctx, namespaces[0])
-		}
-	}
+	l, err := s.inForce(ctx, namespaces[0])
 	return s, l, err
 }
 

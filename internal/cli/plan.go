@@ -11,11 +11,11 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/drift"
 	"github.com/meshsecurity/mesh-security-operator/internal/effective"
+	"github.com/meshsecurity/mesh-security-operator/internal/offline"
 )
 
 // Plan is what would become of a change, as JSON has it.
@@ -113,7 +113,7 @@ func (a *app) makePlan(ctx context.Context, files, against []string) (Plan, erro
 	if !slices.ContainsFunc(objects, ours) {
 		return out, fmt.Errorf("%s: there is no MeshSecurityProfile, MeshSecurityBaseline or MeshSecurityException in it", strings.Join(files, ", "))
 	}
-	if slices.ContainsFunc(against, func(p string) bool { return p == "-" }) && slices.Contains(files, "-") {
+	if slices.Contains(against, "-") && slices.Contains(files, "-") {
 		return out, errors.New("-f and --against can't both be standard input")
 	}
 	s, err := a.load(ctx, against...)
@@ -123,18 +123,9 @@ func (a *app) makePlan(ctx context.Context, files, against []string) (Plan, erro
 	before := map[string]look{}
 	all := s.Namespaces()
 	for _, ns := range all {
-		l, err := s.at(ctx, ns)
-		if err == nil && !s.live && l.declared {
-			// Of files, what is declared is in force: nobody keeps in Git what the
-			// operator writes.
-			if err = s.settle(l); err == nil {
-				l, err = s.at(ctx, ns)
-			}
-		}
-		if err != nil {
+		if before[ns], err = s.inForce(ctx, ns); err != nil {
 			return out, err
 		}
-		before[ns] = l
 	}
 	for _, o := range objects {
 		if err := adopt(s, o); err != nil {
@@ -390,21 +381,14 @@ func findingLines(findings []v1alpha1.Finding) []string {
 // writeResources writes what the operator would have in the cluster, as one
 // would apply it.
 func (p Plan) writeResources(w io.Writer) error {
+	var all []runtime.Object
 	for _, n := range p.Namespaces {
-		for _, o := range n.resources {
-			fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
-			if err != nil {
-				return err
-			}
-			delete(fields, "status")
-			text, err := yaml.Marshal(fields)
-			if err != nil {
-				return err
-			}
-			if _, err := fmt.Fprintf(w, "---\n%s", text); err != nil {
-				return err
-			}
-		}
+		all = append(all, n.resources...)
 	}
-	return nil
+	text, err := offline.YAML(all)
+	if err != nil || len(text) == 0 {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "---\n%s", text)
+	return err
 }

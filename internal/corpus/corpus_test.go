@@ -1,7 +1,6 @@
 package corpus
 
 import (
-	"bytes"
 	"context"
 	"maps"
 	"os"
@@ -13,12 +12,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
 	"github.com/meshsecurity/mesh-security-operator/api/v1alpha1"
 	"github.com/meshsecurity/mesh-security-operator/internal/audit"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+	memory "github.com/meshsecurity/mesh-security-operator/internal/offline"
 	"github.com/meshsecurity/mesh-security-operator/test/offline"
 )
 
@@ -309,16 +308,11 @@ func encode(t *testing.T, v any) []byte {
 // encodeAll writes objects as one would apply them.
 func encodeAll(t *testing.T, objects []mesh.Object) []byte {
 	t.Helper()
-	var docs [][]byte
-	for _, o := range objects {
-		raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		delete(raw, "status")
-		docs = append(docs, encode(t, raw))
+	out, err := memory.YAML(objects)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return bytes.Join(docs, []byte("---\n"))
+	return out
 }
 
 // golden compares a file with what it is to be; nothing is to be no file.

@@ -1,7 +1,6 @@
 package golden
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -19,6 +17,7 @@ import (
 	"github.com/meshsecurity/mesh-security-operator/internal/audit"
 	"github.com/meshsecurity/mesh-security-operator/internal/decide"
 	"github.com/meshsecurity/mesh-security-operator/internal/mesh"
+	memory "github.com/meshsecurity/mesh-security-operator/internal/offline"
 	"github.com/meshsecurity/mesh-security-operator/test/offline"
 )
 
@@ -153,16 +152,11 @@ func encode(t testing.TB, v any) []byte {
 // encodeAll writes objects as one would apply them.
 func encodeAll(t testing.TB, objects []mesh.Object) []byte {
 	t.Helper()
-	var docs [][]byte
-	for _, o := range objects {
-		raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		delete(raw, "status")
-		docs = append(docs, encode(t, raw))
+	out, err := memory.YAML(objects)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return bytes.Join(docs, []byte("---\n"))
+	return out
 }
 
 func golden(t testing.TB, path string, got []byte) {

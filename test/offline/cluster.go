@@ -97,14 +97,12 @@ func New(objects []client.Object, o Operator) (*Cluster, error) {
 	}})
 	// Nothing tells what admission refuses: golden cases say so.
 	c.Reader.GuardsRead = nil
-	c.Reader.Roots = c
 	served := c.Reader.Dependant
 	c.Reader.Dependant = func(k schema.GroupKind) (string, facts.Tristate) {
 		if slices.Contains(o.Unread, k.String()) {
 			return "", facts.Unknown
 		}
-		version, _ := served(k)
-		return version, facts.Yes
+		return served(k)
 	}
 	return c, nil
 }
